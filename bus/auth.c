@@ -1,0 +1,216 @@
+/* bus/auth.c: see auth.h. ZAP is ZeroMQ RFC 27. */
+#include "bus/auth.h"
+
+#include "base/log.h"
+#include "base/mem.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#define KEY_SIZE 32 /* a CURVE public key in binary */
+#define RECONCILER "reconciler:"
+
+int kfx_role_parse(const char *name, kfx_role_t *out, kfx_error_t *err)
+{
+    memset(out, 0, sizeof(*out));
+    const char *service = "";
+    if (strcmp(name, "watcher") == 0) {
+        out->party = KFX_PARTY_WATCHER;
+    } else if (strcmp(name, "tap") == 0) {
+        out->party = KFX_PARTY_TAP;
+    } else if (strcmp(name, "storage") == 0) {
+        out->party = KFX_PARTY_WORKER;
+        service = KFX_SERVICE_STORAGE;
+    } else if (strncmp(name, RECONCILER, strlen(RECONCILER)) == 0) {
+        const kfx_type_info_t *type = kfx_type_find(name + strlen(RECONCILER));
+        if (type) {
+            out->party = KFX_PARTY_WORKER;
+            service = type->service;
+        }
+    }
+    if (out->party == KFX_PARTY_NONE)
+        return kfx_error_set(err, KFX_E_INVALID, "there is no role \"%.40s\"", name);
+    kfx_copy(out->name, sizeof(out->name), name);
+    kfx_copy(out->service, sizeof(out->service), service);
+    return 0;
+}
+
+const char *kfx_role_at(size_t i, char buf[KFX_SERVICE_SIZE])
+{
+    static const char *const fixed[] = {"watcher", "storage", "tap"};
+    if (i < KFX_COUNT(fixed)) {
+        kfx_copy(buf, KFX_SERVICE_SIZE, fixed[i]);
+        return buf;
+    }
+    const kfx_type_info_t *type = kfx_type_at(i - KFX_COUNT(fixed));
+    if (!type)
+        return NULL;
+    snprintf(buf, KFX_SERVICE_SIZE, RECONCILER "%s", type->name);
+    return buf;
+}
+
+#define MAY(kind) (1u << (kind))
+
+/* What each party may send; a tap only listens. */
+static const unsigned may_send[] = {
+    [KFX_PARTY_NONE] = 0,
+    [KFX_PARTY_WATCHER] = MAY(KFX_HELLO) | MAY(KFX_PING) | MAY(KFX_SYNC) | MAY(KFX_EVENT) | MAY(KFX_ACK) | MAY(KFX_BYE),
+    [KFX_PARTY_WORKER] = MAY(KFX_HELLO) | MAY(KFX_PING) | MAY(KFX_SYNC) | MAY(KFX_EVENT) | MAY(KFX_DONE) |
+                         MAY(KFX_STATUS) | MAY(KFX_BYE),
+    [KFX_PARTY_TAP] = 0,
+};
+
+int kfx_role_check(const kfx_role_t *role, const kfx_msg_t *msg, kfx_error_t *err)
+{
+    const kfx_envelope_t *env = &msg->env;
+    if (role->party == KFX_PARTY_NONE || role->party == KFX_PARTY_TAP)
+        return kfx_error_set(err, KFX_E_FORBIDDEN, "role %s may send nothing", role->name);
+    if ((int)msg->kind < KFX_HELLO || msg->kind > KFX_KIND_LAST)
+        return 0;
+    if (!(may_send[role->party] & MAY(msg->kind)))
+        return kfx_error_set(err, KFX_E_FORBIDDEN, "role %s may not send %s", role->name, kfx_kind_name(msg->kind));
+    if (env->role[0] && strcmp(env->role, role->name) != 0)
+        return kfx_error_set(err, KFX_E_FORBIDDEN, "role %s says it is %s", role->name, env->role);
+    if (role->party != KFX_PARTY_WORKER)
+        return 0;
+    if (env->service[0] && strcmp(env->service, role->service) != 0)
+        return kfx_error_set(err, KFX_E_FORBIDDEN, "role %s may not speak for service %s", role->name, env->service);
+    if (msg->kind == KFX_EVENT && !env->running)
+        return kfx_error_set(err, KFX_E_FORBIDDEN, "role %s may announce running keys only", role->name);
+    if (msg->kind == KFX_SYNC && env->state != KFX_SYNC_END)
+        return kfx_error_set(err, KFX_E_FORBIDDEN, "role %s may only end its announcements", role->name);
+    return 0;
+}
+
+typedef struct {
+    char role[KFX_SERVICE_SIZE];
+    uint8_t key[KEY_SIZE];
+    unsigned generation;
+} grant_t;
+
+struct kfx_auth {
+    grant_t grants[KFX_ROLES_MAX];
+    size_t count;
+    zsock_t *zap;
+    zloop_t *loop;
+};
+
+kfx_auth_t *kfx_auth_new(void)
+{
+    return kfx_xcalloc(1, sizeof(kfx_auth_t));
+}
+
+void kfx_auth_destroy(kfx_auth_t **self_p)
+{
+    kfx_auth_t *self = *self_p;
+    if (!self)
+        return;
+    if (self->zap) {
+        zloop_reader_end(self->loop, self->zap);
+        zsock_destroy(&self->zap);
+    }
+    free(self);
+    *self_p = NULL;
+}
+
+static grant_t *grant_of(kfx_auth_t *self, const char *role)
+{
+    for (size_t i = 0; i < self->count; i++)
+        if (strcmp(self->grants[i].role, role) == 0)
+            return &self->grants[i];
+    return NULL;
+}
+
+bool kfx_auth_set(kfx_auth_t *self, const char *role, const char *public_key)
+{
+    uint8_t key[KEY_SIZE];
+    if (strlen(public_key) != KFX_Z85_SIZE - 1 || !zmq_z85_decode(key, public_key))
+        return false;
+    grant_t *grant = grant_of(self, role);
+    if (grant && memcmp(grant->key, key, KEY_SIZE) == 0)
+        return false;
+    bool replaced = grant != NULL;
+    if (!grant) {
+        if (self->count == KFX_ROLES_MAX)
+            return false;
+        grant = &self->grants[self->count++];
+        kfx_copy(grant->role, sizeof(grant->role), role);
+    }
+    memcpy(grant->key, key, KEY_SIZE);
+    grant->generation++;
+    return replaced;
+}
+
+bool kfx_auth_admit(const kfx_auth_t *self, const char *domain, const uint8_t *key, size_t size,
+                    char user[KFX_ZAP_USER_SIZE])
+{
+    if (size != KEY_SIZE)
+        return false;
+    for (size_t i = 0; i < self->count; i++) {
+        const grant_t *grant = &self->grants[i];
+        if (memcmp(grant->key, key, KEY_SIZE) != 0)
+            continue;
+        bool tap = strcmp(grant->role, "tap") == 0;
+        if (strcmp(domain, tap ? KFX_ZAP_TAP : KFX_ZAP_WORK) != 0)
+            return false;
+        snprintf(user, KFX_ZAP_USER_SIZE, "%s#%u", grant->role, grant->generation);
+        return true;
+    }
+    return false;
+}
+
+int kfx_auth_role(const kfx_auth_t *self, const char *user, kfx_role_t *out, kfx_error_t *err)
+{
+    for (size_t i = 0; user && i < self->count; i++) {
+        char expected[KFX_ZAP_USER_SIZE];
+        snprintf(expected, sizeof(expected), "%s#%u", self->grants[i].role, self->grants[i].generation);
+        if (strcmp(expected, user) == 0)
+            return kfx_role_parse(self->grants[i].role, out, err);
+    }
+    return kfx_error_set(err, KFX_E_UNAUTHORIZED, "the key of this connection is not valid any more");
+}
+
+/* version, request id, domain, address, routing id, mechanism, credentials … */
+static int on_zap(zloop_t *loop, zsock_t *reader, void *arg)
+{
+    (void)loop;
+    kfx_auth_t *self = arg;
+    zmsg_t *request = zmsg_recv(reader);
+    if (!request)
+        return 0;
+    char user[KFX_ZAP_USER_SIZE] = "";
+    bool good = false;
+    char *version = zmsg_popstr(request), *id = zmsg_popstr(request), *domain = zmsg_popstr(request);
+    char *address = zmsg_popstr(request);
+    zframe_t *routing = zmsg_pop(request);
+    char *mechanism = zmsg_popstr(request);
+    zframe_t *key = zmsg_pop(request);
+    if (version && strcmp(version, "1.0") == 0 && domain && mechanism && strcmp(mechanism, "CURVE") == 0 && key)
+        good = kfx_auth_admit(self, domain, zframe_data(key), zframe_size(key), user);
+    if (!good)
+        kfx_log_warn("connection refused: unknown key", "address", address, "domain", domain, NULL);
+    zsock_send(reader, "ssssss", "1.0", id ? id : "", good ? "200" : "400", good ? "OK" : "unknown key", user, "");
+    zstr_free(&version);
+    zstr_free(&id);
+    zstr_free(&domain);
+    zstr_free(&address);
+    zstr_free(&mechanism);
+    zframe_destroy(&routing);
+    zframe_destroy(&key);
+    zmsg_destroy(&request);
+    return 0;
+}
+
+int kfx_auth_serve(kfx_auth_t *self, zloop_t *loop, kfx_error_t *err)
+{
+    self->zap = zsock_new(ZMQ_REP);
+    if (!self->zap || zsock_bind(self->zap, "inproc://zeromq.zap.01") != 0) {
+        zsock_destroy(&self->zap);
+        return kfx_error_set(err, KFX_E_INTERNAL, "cannot start the ZAP handler: %s", zmq_strerror(zmq_errno()));
+    }
+    zsock_set_linger(self->zap, 0);
+    self->loop = loop;
+    zloop_reader(loop, self->zap, on_zap, self);
+    zloop_reader_set_tolerant(loop, self->zap);
+    return 0;
+}

@@ -1,0 +1,400 @@
+/* bus/broker.c: see broker.h. */
+#include "bus/broker.h"
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "bus/broker_private.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#define HOUSE_MS 500         /* housekeeping: beats, expiry, gauges */
+#define BATCH 64             /* messages handled before timers get their turn */
+#define WATCHER_GONE_MS 6000 /* a watcher that is silent this long has no session any more */
+#define GRUMBLE_MS 60000     /* refusals of a peer are logged at most this often */
+#define GRUMBLE_PEERS_MAX 1024
+
+bool kfx_broker_send(kfx_broker_t *self, zframe_t *id, const kfx_peer_t *peer, kfx_kind_t kind,
+                     const kfx_envelope_t *env, zframe_t *payload, int64_t latency_ms)
+{
+    zmsg_t *msg = kfx_msg_encode(kind, env, payload);
+    if (!msg)
+        return false;
+    zframe_t *front = zframe_dup(id);
+    zmsg_prepend(msg, &front);
+    bool sent = zmsg_send(&msg, self->work) == 0;
+    zmsg_destroy(&msg);
+    if (sent && kfx_tap_wanted(self->tap)) {
+        char hex[KFX_IDENTITY_HEX_SIZE];
+        kfx_peer_hex(id, hex);
+        kfx_tap_meta_t meta = {.out = true,
+                               .peer = peer ? peer->sender : "",
+                               .role = peer ? peer->role.name : "",
+                               .identity = hex,
+                               .latency_ms = latency_ms};
+        kfx_tap_publish(self->tap, &meta, kind, env, payload);
+    }
+    return sent;
+}
+
+static void grumble(kfx_broker_t *self, zframe_t *id, const kfx_peer_t *peer, const kfx_msg_t *msg,
+                    const kfx_error_t *why)
+{
+    char hex[KFX_IDENTITY_HEX_SIZE];
+    kfx_peer_hex(id, hex);
+    int64_t now = kfx_now_ms();
+    int64_t *last = zhashx_lookup(self->grumbled, hex);
+    if (last && now - *last < GRUMBLE_MS)
+        return;
+    if (zhashx_size(self->grumbled) >= GRUMBLE_PEERS_MAX)
+        zhashx_purge(self->grumbled);
+    int64_t *when = kfx_xcalloc(1, sizeof(*when));
+    *when = now;
+    zhashx_update(self->grumbled, hex, when);
+    kfx_log_warn("message refused", "peer", peer ? peer->sender : msg->env.sender, "role", peer ? peer->role.name : "",
+                 "identity", hex, "kind", kfx_kind_name(msg->kind), "key", msg->env.key, "reason",
+                 kfx_code_name(why->code), "error", why->msg, NULL);
+}
+
+void kfx_broker_refuse(kfx_broker_t *self, zframe_t *id, const kfx_peer_t *peer, const kfx_msg_t *msg,
+                       const kfx_error_t *why)
+{
+    kfx_metric_add(self->refusals, 1);
+    grumble(self, id, peer, msg, why);
+    kfx_envelope_t env = {
+        .code = why->code, .seq = msg->env.seq, .task = msg->env.task, .lease = msg->env.lease, .epoch = self->epoch};
+    kfx_copy(env.sender, sizeof(env.sender), self->instance);
+    kfx_copy(env.service, sizeof(env.service), msg->env.service);
+    kfx_copy(env.key, sizeof(env.key), msg->env.key);
+    kfx_copy(env.text, sizeof(env.text), why->msg);
+    kfx_broker_send(self, id, peer, KFX_ERROR, &env, NULL, -1);
+}
+
+kfx_line_t *kfx_broker_line(kfx_broker_t *self, const char *service)
+{
+    for (size_t i = 0; i < self->line_count; i++)
+        if (strcmp(kfx_queue_service(self->lines[i].queue), service) == 0)
+            return &self->lines[i];
+    return NULL;
+}
+
+void kfx_broker_tell_state(kfx_broker_t *self, kfx_line_t *line, bool always)
+{
+    kfx_state_t state = kfx_peers_state(self->peers, kfx_queue_service(line->queue));
+    if (!self->watcher || (state == line->told && !always))
+        return;
+    kfx_envelope_t env = {.state = state};
+    kfx_copy(env.service, sizeof(env.service), kfx_queue_service(line->queue));
+    kfx_copy(env.sender, sizeof(env.sender), self->instance);
+    if (kfx_broker_send(self, self->watcher->id, self->watcher, KFX_STATUS, &env, NULL, -1))
+        line->told = state;
+}
+
+void kfx_broker_end_session(kfx_broker_t *self, kfx_peer_t *peer, bool lost, int64_t now)
+{
+    size_t back = 0;
+    if (peer == self->watcher) {
+        self->watcher = NULL;
+        for (size_t i = 0; i < self->line_count; i++)
+            kfx_queue_sync_abort(self->lines[i].queue);
+    } else if (peer->role.party == KFX_PARTY_WORKER) {
+        kfx_line_t *line = kfx_broker_line(self, peer->role.service);
+        if (line)
+            back = kfx_queue_release(line->queue, peer->lease, lost, now);
+    }
+    kfx_log_info(lost ? "session lost" : "session ended", "peer", peer->sender, "role", peer->role.name, "tasks",
+                 kfx_log_num(back), NULL);
+    kfx_peers_remove(self->peers, peer);
+}
+
+/* The queue says that a run should stop. */
+static void on_cancel(void *ctx, const kfx_envelope_t *env)
+{
+    kfx_line_t *line = ctx;
+    kfx_peer_t *peer = kfx_peers_by_lease(line->broker->peers, env->lease);
+    if (peer)
+        kfx_broker_send(line->broker, peer->id, peer, KFX_CANCEL, env, NULL, -1);
+}
+
+static void dispatch(kfx_broker_t *self, kfx_line_t *line, int64_t now)
+{
+    kfx_queue_stats_t stats;
+    kfx_queue_stats(line->queue, &stats);
+    while (stats.ready > 0) {
+        kfx_peer_t *peer = kfx_peers_pick(self->peers, kfx_queue_service(line->queue));
+        kfx_envelope_t task;
+        zframe_t *digest;
+        int64_t waited;
+        if (!peer || !kfx_queue_next(line->queue, peer->lease, now, &task, &digest, &waited))
+            return;
+        if (kfx_broker_send(self, peer->id, peer, KFX_TASK, &task, digest, waited)) {
+            peer->running++;
+            kfx_metric_add(line->tasks, 1);
+            kfx_metric_observe_ms(line->wait, waited);
+        } else {
+            kfx_queue_undo(line->queue, &task, now);
+            peer->credit = 0; /* until its next PING */
+        }
+        kfx_queue_stats(line->queue, &stats);
+    }
+}
+
+static void send_results(kfx_broker_t *self, kfx_line_t *line, int64_t now)
+{
+    const kfx_envelope_t *env;
+    zframe_t *payload;
+    while (self->watcher && kfx_queue_done_next(line->queue, now, &env, &payload))
+        if (!kfx_broker_send(self, self->watcher->id, self->watcher, KFX_DONE, env, payload, -1))
+            return; /* it is offered again later */
+}
+
+static int on_due(zloop_t *loop, int timer_id, void *arg);
+
+/* What has to follow each batch of messages and each timer. */
+static void turn(kfx_broker_t *self)
+{
+    int64_t now = kfx_now_ms(), due = KFX_NEVER;
+    for (size_t i = 0; i < self->line_count; i++) {
+        kfx_line_t *line = &self->lines[i];
+        kfx_queue_tick(line->queue, now);
+        dispatch(self, line, now);
+        send_results(self, line, now);
+        kfx_broker_tell_state(self, line, false);
+        int64_t next = kfx_queue_due(line->queue, self->watcher != NULL);
+        due = next < due ? next : due;
+    }
+    if (self->due_timer != -1)
+        zloop_timer_end(self->loop, self->due_timer);
+    self->due_timer = -1;
+    if (due != KFX_NEVER) {
+        int64_t delay = due > now ? due - now : 1;
+        self->due_timer = zloop_timer(self->loop, (size_t)(delay < HOUSE_MS ? delay : HOUSE_MS), 1, on_due, self);
+    }
+}
+
+static int on_due(zloop_t *loop, int timer_id, void *arg)
+{
+    (void)loop;
+    (void)timer_id;
+    kfx_broker_t *self = arg;
+    self->due_timer = -1; /* it ran once and is gone */
+    turn(self);
+    return 0;
+}
+
+static int on_work(zloop_t *loop, zsock_t *reader, void *arg)
+{
+    (void)loop;
+    kfx_broker_t *self = arg;
+    for (int i = 0; i < BATCH && (zsock_events(reader) & ZMQ_POLLIN); i++) {
+        zmsg_t *msg = zmsg_recv(reader);
+        if (!msg)
+            break;
+        kfx_metric_add(self->messages, 1);
+        kfx_broker_take(self, &msg, kfx_now_ms());
+    }
+    turn(self);
+    return 0;
+}
+
+static void expire(kfx_broker_t *self, int64_t now)
+{
+    kfx_peer_t *dead;
+    do {
+        dead = NULL;
+        for (kfx_peer_t *peer = kfx_peers_first(self->peers); peer && !dead; peer = kfx_peers_next(self->peers)) {
+            int64_t patience =
+                peer->role.party == KFX_PARTY_WORKER ? KFX_LEASE_MS + KFX_LEASE_GRACE_MS : WATCHER_GONE_MS;
+            if (now - peer->seen > patience)
+                dead = peer;
+        }
+        if (dead)
+            kfx_broker_end_session(self, dead, true, now);
+    } while (dead);
+}
+
+static void measure(kfx_broker_t *self)
+{
+    for (size_t i = 0; i < self->line_count; i++) {
+        kfx_line_t *line = &self->lines[i];
+        kfx_queue_stats_t stats;
+        kfx_queue_stats(line->queue, &stats);
+        kfx_metric_set(line->ready, (int64_t)stats.ready);
+        kfx_metric_set(line->running, (int64_t)stats.running);
+        kfx_metric_set(line->delayed, (int64_t)stats.delayed);
+        kfx_metric_set(line->unacked, (int64_t)stats.unacked);
+        kfx_metric_add(line->redeliveries, (int64_t)(stats.redelivered - line->redelivered));
+        line->redelivered = stats.redelivered;
+    }
+    kfx_metric_set(self->sessions, (int64_t)kfx_peers_count(self->peers));
+}
+
+static int on_house(zloop_t *loop, int timer_id, void *arg)
+{
+    (void)loop;
+    (void)timer_id;
+    kfx_broker_t *self = arg;
+    kfx_health_beat();
+    expire(self, kfx_now_ms());
+    turn(self);
+    measure(self);
+    return 0;
+}
+
+static bool local_only(const char *endpoint)
+{
+    return strncmp(endpoint, "ipc://", 6) == 0 || strncmp(endpoint, "inproc://", 9) == 0;
+}
+
+static zsock_t *bind_socket(int type, const char *endpoint, const char *domain, const kfx_bus_keys_t *keys,
+                            kfx_error_t *err)
+{
+    if (!keys && !local_only(endpoint)) {
+        kfx_error_set(err, KFX_E_INVALID, "without CURVE only ipc:// is allowed, not %s", endpoint);
+        return NULL;
+    }
+    zsock_t *sock = zsock_new(type);
+    if (!sock) {
+        kfx_error_set(err, KFX_E_INTERNAL, "cannot make a socket: %s", zmq_strerror(zmq_errno()));
+        return NULL;
+    }
+    zsock_set_linger(sock, 0);
+    zsock_set_sndtimeo(sock, 0);
+    zsock_set_sndhwm(sock, 4096);
+    zsock_set_rcvhwm(sock, 4096);
+    zsock_set_maxmsgsize(sock, KFX_FRAME_MAX);
+    zsock_set_handshake_ivl(sock, 5000);
+    zsock_set_heartbeat_ivl(sock, 1000);
+    zsock_set_heartbeat_timeout(sock, 5000);
+    zsock_set_heartbeat_ttl(sock, 5000);
+    zsock_set_tcp_keepalive(sock, 1);
+    zsock_set_tcp_keepalive_idle(sock, 10);
+    zsock_set_tcp_keepalive_intvl(sock, 5);
+    zsock_set_tcp_keepalive_cnt(sock, 3);
+    if (type == ZMQ_ROUTER)
+        zsock_set_router_mandatory(sock, 1); /* no handover: an identity must not be taken from a live peer */
+    if (keys) {
+        zsock_set_zap_domain(sock, domain);
+        zsock_set_curve_server(sock, 1);
+        zsock_set_curve_publickey(sock, keys->public_key);
+        zsock_set_curve_secretkey(sock, keys->secret_key);
+    }
+    if (zsock_bind(sock, "%s", endpoint) < 0) {
+        kfx_error_set(err, KFX_E_UNAVAILABLE, "cannot listen on %s: %s", endpoint, zmq_strerror(zmq_errno()));
+        zsock_destroy(&sock);
+    }
+    return sock;
+}
+
+static kfx_metric_t *line_metric(kfx_metric_t *(*make)(const char *, const char *, const char *), const char *name,
+                                 const char *help, const char *service)
+{
+    KFX_FREE char *labels = kfx_xasprintf("service=\"%s\"", service);
+    return make(name, help, labels);
+}
+
+static void add_line(kfx_broker_t *self, const char *service, int64_t hold_until)
+{
+    kfx_line_t *line = &self->lines[self->line_count++];
+    line->broker = self;
+    kfx_queue_opts_t opts = {.service = service,
+                             .first_task = (uint64_t)kfx_random_between(1, INT64_MAX / 2),
+                             .hold_until = hold_until,
+                             .on_cancel = on_cancel,
+                             .ctx = line};
+    line->queue = kfx_queue_new(&opts);
+    line->told = KFX_STATE_NONE;
+    line->ready = line_metric(kfx_gauge, "kubeflex_bus_ready", "Keys in line for a worker", service);
+    line->running = line_metric(kfx_gauge, "kubeflex_bus_running", "Keys a worker has", service);
+    line->delayed = line_metric(kfx_gauge, "kubeflex_bus_delayed", "Keys that wait for their time", service);
+    line->unacked =
+        line_metric(kfx_gauge, "kubeflex_bus_unacked", "Results that the watcher has not landed yet", service);
+    line->redeliveries =
+        line_metric(kfx_counter, "kubeflex_bus_redeliveries_total", "Runs lost with their worker's lease", service);
+    line->tasks = line_metric(kfx_counter, "kubeflex_bus_tasks_total", "Tasks given to workers", service);
+    line->wait =
+        line_metric(kfx_histogram, "kubeflex_bus_dispatch_seconds", "From ready to given to a worker", service);
+    line->run = line_metric(kfx_histogram, "kubeflex_bus_run_seconds", "From given to a worker to its result", service);
+}
+
+static void add_lines(kfx_broker_t *self, int64_t hold_until)
+{
+    const kfx_type_info_t *type;
+    for (size_t i = 0; (type = kfx_type_at(i)) && self->line_count < KFX_LINES_MAX - 1; i++)
+        if (!kfx_broker_line(self, type->service))
+            add_line(self, type->service, hold_until);
+    add_line(self, KFX_SERVICE_STORAGE, hold_until);
+}
+
+static void free_item(void **item)
+{
+    free(*item);
+    *item = NULL;
+}
+
+kfx_broker_t *kfx_broker_new(zloop_t *loop, const kfx_broker_opts_t *opts, kfx_error_t *err)
+{
+    kfx_broker_t *self = kfx_xcalloc(1, sizeof(*self));
+    self->loop = loop;
+    self->auth = opts->keys ? opts->auth : NULL;
+    self->due_timer = self->house_timer = -1;
+    kfx_copy(self->instance, sizeof(self->instance), opts->instance ? opts->instance : "");
+    self->peers = kfx_peers_new();
+    self->grumbled = zhashx_new();
+    zhashx_set_destructor(self->grumbled, free_item);
+    self->messages = kfx_counter("kubeflex_bus_messages_total", "Messages received", NULL);
+    self->refusals = kfx_counter("kubeflex_bus_refusals_total", "Messages refused", NULL);
+    self->sessions = kfx_gauge("kubeflex_bus_sessions", "Sessions of watchers and workers", NULL);
+
+    zsock_t *xpub = NULL;
+    self->work = bind_socket(ZMQ_ROUTER, opts->work, KFX_ZAP_WORK, opts->keys, err);
+    if (self->work && opts->tap && opts->tap[0])
+        xpub = bind_socket(ZMQ_XPUB, opts->tap, KFX_ZAP_TAP, opts->keys, err);
+    if (!self->work || (opts->tap && opts->tap[0] && !xpub)) {
+        kfx_broker_destroy(&self);
+        return NULL;
+    }
+    self->work_endpoint = kfx_xstrdup(zsock_endpoint(self->work));
+    self->tap_endpoint = kfx_xstrdup(xpub ? zsock_endpoint(xpub) : "");
+    if (xpub)
+        self->tap = kfx_tap_new(loop, &xpub);
+    add_lines(self, kfx_now_ms() + opts->hold_ms);
+    zloop_reader(loop, self->work, on_work, self);
+    zloop_reader_set_tolerant(loop, self->work);
+    self->house_timer = zloop_timer(loop, HOUSE_MS, 0, on_house, self);
+    return self;
+}
+
+void kfx_broker_destroy(kfx_broker_t **self_p)
+{
+    kfx_broker_t *self = *self_p;
+    if (!self)
+        return;
+    if (self->house_timer != -1)
+        zloop_timer_end(self->loop, self->house_timer);
+    if (self->due_timer != -1)
+        zloop_timer_end(self->loop, self->due_timer);
+    if (self->work)
+        zloop_reader_end(self->loop, self->work);
+    zsock_destroy(&self->work);
+    kfx_tap_destroy(&self->tap);
+    for (size_t i = 0; i < self->line_count; i++)
+        kfx_queue_destroy(&self->lines[i].queue);
+    kfx_peers_destroy(&self->peers);
+    zhashx_destroy(&self->grumbled);
+    free(self->work_endpoint);
+    free(self->tap_endpoint);
+    free(self);
+    *self_p = NULL;
+}
+
+const char *kfx_broker_work_endpoint(const kfx_broker_t *self)
+{
+    return self->work_endpoint;
+}
+
+const char *kfx_broker_tap_endpoint(const kfx_broker_t *self)
+{
+    return self->tap_endpoint;
+}

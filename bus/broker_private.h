@@ -1,0 +1,57 @@
+/* bus/broker_private.h: the broker's struct, shared by broker.c (sockets, timers, dispatch) and handle.c (what each
+ * kind of message does). */
+#ifndef KFX_BUS_BROKER_PRIVATE_H
+#define KFX_BUS_BROKER_PRIVATE_H
+
+#include "base/health.h"
+#include "bus/broker.h"
+#include "bus/peer.h"
+#include "bus/queue.h"
+#include "bus/tap.h"
+
+#define KFX_LINES_MAX 16
+
+/* One service: its queue and what has been told about it. */
+typedef struct {
+    kfx_broker_t *broker;
+    kfx_queue_t *queue;
+    kfx_state_t told; /* to the watcher */
+    uint64_t redelivered;
+    kfx_metric_t *ready, *running, *delayed, *unacked, *redeliveries, *tasks, *wait, *run;
+} kfx_line_t;
+
+struct kfx_broker {
+    zloop_t *loop;
+    zsock_t *work;
+    kfx_tap_t *tap;
+    const kfx_auth_t *auth; /* NULL: no CURVE */
+    char instance[64];
+    char *work_endpoint, *tap_endpoint;
+
+    kfx_line_t lines[KFX_LINES_MAX];
+    size_t line_count;
+    kfx_peers_t *peers;
+    kfx_peer_t *watcher;
+    uint64_t epoch; /* highest seen */
+
+    zhashx_t *grumbled; /* peer -> when it was last logged that something was refused */
+    int house_timer, due_timer;
+    kfx_metric_t *messages, *refusals, *sessions;
+};
+
+/* The broker's one way out; false where the peer is not reachable or its pipe is full. */
+bool kfx_broker_send(kfx_broker_t *self, zframe_t *id, const kfx_peer_t *peer, kfx_kind_t kind,
+                     const kfx_envelope_t *env, zframe_t *payload, int64_t latency_ms);
+/* ERROR to the sender of msg, quoting what it was about; counted, and logged once per peer and minute. */
+void kfx_broker_refuse(kfx_broker_t *self, zframe_t *id, const kfx_peer_t *peer, const kfx_msg_t *msg,
+                       const kfx_error_t *why);
+kfx_line_t *kfx_broker_line(kfx_broker_t *self, const char *service);
+/* A session ends; lost: by its time, else by its own word. */
+void kfx_broker_end_session(kfx_broker_t *self, kfx_peer_t *peer, bool lost, int64_t now);
+/* Tells the watcher the state of the service where it changed (or always). */
+void kfx_broker_tell_state(kfx_broker_t *self, kfx_line_t *line, bool always);
+
+/* handle.c: one message with its routing id in front; msg is destroyed. */
+void kfx_broker_take(kfx_broker_t *self, zmsg_t **msg_p, int64_t now);
+
+#endif

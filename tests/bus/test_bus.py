@@ -1,0 +1,370 @@
+"""The bus with real processes: kubeflex-bus, workers, a watcher and a tap, over ipc:// and over tcp with CURVE."""
+import json
+import os
+import sys
+import unittest
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+from fake_secrets import Store  # noqa: E402
+from harness import CONT, KILL, STOP, TERM, Site  # noqa: E402
+
+
+def event(watcher, key, seq, service="reconcile.k8s", uid="u1", generation=1, deleting=0):
+    watcher.say(f"event {service} {key} {uid} {generation} {seq} {deleting}")
+
+
+class BusTest(unittest.TestCase):
+    curve = False
+
+    def setUp(self):
+        self.site = Site(self.curve)
+        self.addCleanup(self.site.close)
+
+    def ready(self, hold=0, **worker):
+        self.site.start_bus(hold)
+        watcher = self.site.watcher()
+        watcher.expect("^CONNECTED")
+        one = self.site.worker(**worker)
+        watcher.expect(f"^SERVICE {worker.get('service', 'reconcile.k8s')} up")
+        return watcher, one
+
+
+class EndToEnd(BusTest):
+    def test_event_task_done_ack(self):
+        watcher, worker = self.ready()
+        event(watcher, "ok-1", 7)
+        worker.expect(r"^RUN ok-1 u1 7 0")
+        watcher.expect(r"^DONE reconcile.k8s ok-1 u1 7 ok children 1")
+
+    def test_unacked_result_goes_to_the_next_watcher(self):
+        watcher, _ = self.ready()
+        watcher.say("acks off")
+        event(watcher, "ok-1", 1)
+        event(watcher, "ok-2", 2)
+        watcher.expect("^DONE reconcile.k8s ok-1")
+        watcher.kill()
+        second = self.site.watcher(name="watcher-2", epoch=2)
+        second.expect("^CONNECTED")
+        second.expect("^DONE reconcile.k8s ok-[12]")
+        second.expect("^DONE reconcile.k8s ok-[12]")
+
+    def test_acked_result_does_not_come_again(self):
+        watcher, worker = self.ready()
+        event(watcher, "ok-1", 1)
+        watcher.expect("^DONE reconcile.k8s ok-1")
+        event(watcher, "ok-2", 2)  # its DONE is behind the ACK of the first on both ways
+        watcher.expect("^DONE reconcile.k8s ok-2")
+        watcher.kill()
+        second = self.site.watcher(name="watcher-2", epoch=2)
+        second.expect("^CONNECTED")
+        event(second, "ok-3", 1)
+        second.expect("^DONE reconcile.k8s ok-3")
+        self.assertEqual(second.count("DONE reconcile.k8s ok-1"), 0)
+        self.assertEqual(worker.count("^RUN ok-1"), 1)
+
+    def test_events_coalesce_while_the_key_runs(self):
+        watcher, worker = self.ready()
+        event(watcher, "hold-1", 1)
+        worker.expect("^RUN hold-1 u1 1 ")
+        for seq in range(2, 50):
+            event(watcher, "hold-1", seq)
+        event(watcher, "ok-mark", 50)  # when this one ran, the bus has taken all before it
+        watcher.expect("^DONE reconcile.k8s ok-mark")
+        self.site.flag("hold-1")
+        worker.expect("^RUN hold-1 u1 49 ")
+        watcher.expect("^DONE reconcile.k8s hold-1 u1 49 ok")
+        self.assertEqual(worker.count("^RUN hold-1"), 2)
+
+    def test_many_events_go_through_the_window(self):
+        watcher, _ = self.ready(threads=8)
+        for i in range(1, 1001):
+            event(watcher, f"ok-{i}", i)
+        for _ in range(1000):
+            watcher.expect("^DONE reconcile.k8s ok-")
+
+    def test_failure_comes_back_with_attempts(self):
+        watcher, worker = self.ready()
+        event(watcher, "fail-1", 1)
+        worker.expect("^RUN fail-1 u1 1 0")
+        worker.expect("^RUN fail-1 u1 1 1")
+        worker.expect("^RUN fail-1 u1 1 2")
+        event(watcher, "fail-1", 2, generation=2)
+        worker.expect("^RUN fail-1 u1 2 0")
+
+    def test_deletion_cancels(self):
+        watcher, worker = self.ready()
+        event(watcher, "hold-1", 1)
+        worker.expect("^RUN hold-1 u1 1 ")
+        watcher.expect("^PROGRESS hold-1 holding hold-1")
+        event(watcher, "hold-1", 2, deleting=1)
+        worker.expect("^END hold-1 1 retry")
+        worker.expect("^RUN hold-1 u1 2 0")
+
+    def test_snapshot_sweeps_what_it_does_not_name(self):
+        watcher, worker = self.ready()
+        event(watcher, "hold-1", 1)
+        worker.expect("^RUN hold-1")
+        watcher.say("begin")
+        event(watcher, "ok-1", 2)
+        watcher.say("end")
+        worker.expect("^END hold-1 1 retry")
+        event(watcher, "ok-2", 3)
+        watcher.expect("^DONE reconcile.k8s ok-2")
+        self.assertEqual(watcher.count("DONE reconcile.k8s hold-1"), 0)
+
+    def test_down_target_stops_the_service_not_the_key(self):
+        watcher, worker = self.ready(role="storage", service="storage")
+        event(watcher, "down-1", 1, service="storage")
+        watcher.seen("^DONE storage down-1 u1 1 down")
+        watcher.expect("^SERVICE storage down")
+        event(watcher, "ok-1", 2, service="storage")
+        self.site.flag("up")
+        watcher.expect("^SERVICE storage up")
+        worker.expect("^RUN down-1 u1 1 0")
+        watcher.expect("^DONE storage ok-1")
+
+    def test_no_worker_is_told(self):
+        self.site.start_bus()
+        watcher = self.site.watcher()
+        watcher.expect("^SERVICE reconcile.k8s no-worker")
+        worker = self.site.worker()
+        watcher.expect("^SERVICE reconcile.k8s up")
+        worker.signal(TERM)
+        watcher.expect("^SERVICE reconcile.k8s no-worker", 3)
+        self.assertEqual(worker.wait(), 0)
+
+    def test_only_the_highest_revision_works(self):
+        watcher, old = self.ready(name="old", revision=1)
+        new = self.site.worker(name="new", revision=2)
+        self.site.bus.expect("session begins.*peer=new")
+        tap = self.site.tap("PING")  # its first PING is behind HELLO and the announcements
+        tap.expect('^PING.*"sender":"new"')
+        for i in range(20):
+            event(watcher, f"ok-{i}", i + 1)
+        for _ in range(20):
+            watcher.expect("^DONE")
+        self.assertEqual(old.count("^RUN"), 0)
+        new.signal(TERM)
+        new.wait()
+        event(watcher, "ok-last", 30)
+        old.expect("^RUN ok-last")
+
+    def test_older_epoch_is_refused_and_newer_takes_over(self):
+        self.site.start_bus()
+        second = self.site.watcher(name="watcher-2", epoch=5)
+        second.expect("^CONNECTED")
+        first = self.site.watcher(name="watcher-1", epoch=4)
+        first.expect("^STALE 5")
+        third = self.site.watcher(name="watcher-3", epoch=6)
+        third.expect("^CONNECTED")
+        second.expect("^STALE 6")
+
+    def test_tap_shows_messages(self):
+        watcher, _ = self.ready()
+        tap = self.site.tap("DONE reconcile.k8s")
+        tap.expect("^LISTENING")
+        for seq in range(1, 200):  # until the subscription has reached the bus
+            event(watcher, "ok-1", seq)
+            watcher.expect(f"^DONE reconcile.k8s ok-1 u1 {seq} ok")
+            if tap.count("^DONE"):
+                break
+        found = tap.expect(r"^DONE reconcile.k8s ok-1\t(.*)\t6$")
+        seen = json.loads(found.group(1))
+        self.assertEqual(seen["key"], "ok-1")
+        self.assertEqual(seen["uid"], "u1")
+        self.assertIn(seen["direction"], ("in", "out"))
+        self.assertIn("identity", seen)
+
+
+class Faults(BusTest):
+    def test_killed_worker_is_replaced(self):
+        watcher, first = self.ready(name="w1")
+        event(watcher, "hold-1", 1)
+        first.expect("^RUN hold-1")
+        second = self.site.worker(name="w2")
+        self.site.bus.expect("session begins.*peer=w2")
+        first.signal(KILL)
+        self.site.flag("hold-1")
+        second.expect("^RUN hold-1 u1 1 0", 6)
+        watcher.expect("^DONE reconcile.k8s hold-1 u1 1 ok")
+
+    def test_late_result_of_a_frozen_worker_is_refused(self):
+        watcher, first = self.ready(name="w1")
+        event(watcher, "deaf-1", 1)
+        first.expect("^RUN deaf-1")
+        first.signal(STOP)
+        second = self.site.worker(name="w2")
+        second.expect("^RUN deaf-1 u1 1 0")
+        self.site.flag("deaf-1")
+        watcher.expect("^DONE reconcile.k8s deaf-1")
+        first.signal(CONT)
+        first.expect("^END deaf-1")
+        first.expect("bus says welcome")
+        event(watcher, "ok-1", 2)
+        watcher.expect("^DONE reconcile.k8s ok-1")
+        self.assertEqual(watcher.count("DONE reconcile.k8s deaf-1"), 1)
+
+    def test_bus_restart_keeps_running_tasks_and_loses_nothing(self):
+        watcher, worker = self.ready()
+        event(watcher, "hold-1", 1)
+        event(watcher, "fail-1", 2)
+        worker.expect("^RUN hold-1")
+        self.site.bus.kill()
+        self.site.start_bus(hold=4500)
+        watcher.expect("^DISCONNECTED")
+        watcher.expect("^CONNECTED")
+        watcher.say("begin")
+        for key, seq in (("hold-1", 3), ("fail-1", 4), ("ok-1", 5)):
+            event(watcher, key, seq)
+        watcher.say("end")
+        worker.expect("bus says welcome")
+        self.site.flag("hold-1")
+        watcher.expect("^DONE reconcile.k8s hold-1 u1 1 ok")
+        watcher.expect("^DONE reconcile.k8s hold-1 u1 3 ok")
+        watcher.expect("^DONE reconcile.k8s ok-1 u1 5 ok")
+        self.assertEqual(worker.count("^RUN hold-1"), 2)
+
+    def test_result_ready_while_the_bus_is_away_is_delivered(self):
+        watcher, worker = self.ready()
+        event(watcher, "hold-1", 1)
+        worker.expect("^RUN hold-1")
+        self.site.bus.kill()
+        self.site.flag("hold-1")
+        worker.expect("^END hold-1 1 ok")
+        self.site.start_bus(hold=4500)
+        watcher.expect("^DONE reconcile.k8s hold-1 u1 1 ok")
+
+    def test_drain_finishes_running_and_gives_back_the_rest(self):
+        watcher, first = self.ready(name="w1", threads=1)
+        event(watcher, "hold-1", 1)
+        first.expect("^RUN hold-1")
+        event(watcher, "ok-2", 2)
+        second = self.site.worker(name="w2")
+        second.expect("^RUN ok-2")
+        first.signal(TERM)
+        first.expect("draining")
+        self.site.flag("hold-1")
+        watcher.expect("^DONE reconcile.k8s hold-1 u1 1 ok")
+        first.expect("^STOPPED 0")
+        self.assertEqual(second.count("^RUN hold-1"), 0)
+
+    def test_drain_hands_over_at_its_end(self):
+        watcher, first = self.ready(name="w1", drain_ms=200)
+        event(watcher, "hold-1", 1)
+        first.expect("^RUN hold-1")
+        second = self.site.worker(name="w2")
+        self.site.bus.expect("session begins.*peer=w2")
+        first.signal(TERM)
+        first.expect("^END hold-1 1 retry")
+        second.expect("^RUN hold-1 u1 1 0", 3)
+        first.expect("^STOPPED 0")
+
+    def test_frozen_bus_does_not_double_a_run(self):
+        watcher, worker = self.ready()
+        event(watcher, "hold-1", 1)
+        worker.expect("^RUN hold-1")
+        self.site.bus.signal(STOP)
+        worker.expect("bus is away")
+        self.site.bus.signal(CONT)
+        worker.expect("bus says welcome")
+        self.site.flag("hold-1")
+        watcher.expect("^DONE reconcile.k8s hold-1 u1 1 ok", 20)
+
+
+class Curve(EndToEnd):
+    """All of the above once more, over TCP with CURVE, and what only CURVE has."""
+    curve = True
+
+    def test_wrong_key_gets_no_session(self):
+        self.site.start_bus()
+        other = Site(curve=True)
+        self.addCleanup(other.close)
+        other.start_bus()  # makes other keys
+        worker = self.site.worker(keys=other.keys)
+        worker.expect("bus is away")
+        self.assertEqual(self.site.bus.count("session begins"), 0)
+
+    def test_unknown_client_key_is_refused(self):
+        self.site.start_bus()
+        other = Site(curve=True)
+        self.addCleanup(other.close)
+        other.start_bus()
+        folder = "kubeflex-bus-reconciler-k8s"
+        with open(os.path.join(self.site.keys, folder, "server.key"), encoding="ascii") as file:
+            server = file.read()
+        with open(os.path.join(other.keys, folder, "server.key"), "w", encoding="ascii") as file:
+            file.write(server)  # knows the right server, but is a stranger
+        worker = self.site.worker(keys=other.keys)
+        self.site.bus.expect("connection refused: unknown key")
+        worker.expect("bus is away")
+        self.assertEqual(self.site.bus.count("session begins"), 0)
+
+    def test_role_cannot_serve_another_service(self):
+        self.site.start_bus()
+        worker = self.site.worker(role="storage", service="reconcile.k8s")
+        worker.expect("bus refuses.*Forbidden")
+        self.site.bus.expect("message refused.*Forbidden")
+        self.assertEqual(self.site.bus.count("session begins"), 0)
+
+    def test_worker_key_cannot_listen_to_the_tap(self):
+        self.site.start_bus()
+        self.site.tap("", role="storage")
+        self.site.bus.expect("connection refused: unknown key.*domain=tap")
+
+    def test_tap_key_cannot_work(self):
+        self.site.start_bus()
+        self.site.tap("", role="tap", endpoint=self.site.bind)
+        self.site.bus.expect("connection refused: unknown key.*domain=work")
+
+
+class Keystore(unittest.TestCase):
+    """Keys in Secrets, at an API server that knows nothing else."""
+
+    def setUp(self):
+        self.site = Site(curve=True)
+        self.addCleanup(self.site.close)
+        self.store = Store()
+        self.addCleanup(self.store.close)
+        self.config = os.path.join(self.site.dir, "kubeconfig")
+        self.store.kubeconfig(self.config)
+
+    def test_keys_are_made_once_and_serve(self):
+        self.site.start_bus(kubeconfig=self.config)
+        self.assertEqual(len(self.store.secrets), 10)
+        before = json.dumps(self.store.secrets, sort_keys=True)
+        self.store.dump(self.site.keys)
+        watcher = self.site.watcher()
+        watcher.expect("^CONNECTED")
+        self.site.bus.kill()
+        self.site.start_bus(kubeconfig=self.config)
+        watcher.expect("^DISCONNECTED")
+        watcher.expect("^CONNECTED")
+        self.assertEqual(json.dumps(self.store.secrets, sort_keys=True), before)
+
+    def test_deleted_key_is_made_anew_and_the_old_one_refused(self):
+        self.site.start_bus(kubeconfig=self.config)
+        self.store.dump(self.site.keys)
+        worker = self.site.worker(role="storage", service="storage")
+        worker.expect("bus says welcome")
+        old = self.store.secrets["kubeflex-bus-storage"]["data"]["public.key"]
+        self.store.delete("kubeflex-bus-storage")
+        self.site.bus.expect("key replaced.*role=storage")
+        self.assertNotEqual(self.store.secrets["kubeflex-bus-storage"]["data"]["public.key"], old)
+        self.site.bus.expect("message refused.*Unauthorized")
+        self.store.dump(self.site.keys)
+        worker.expect("keys read again", 30)
+        worker.expect("bus says welcome")
+
+    def test_server_key_of_a_role_is_corrected(self):
+        self.site.start_bus(kubeconfig=self.config)
+        self.site.bus.kill()
+        self.store.delete("kubeflex-bus")
+        self.site.start_bus(kubeconfig=self.config)
+        server = self.store.secrets["kubeflex-bus"]["data"]["public.key"]
+        for name, secret in self.store.secrets.items():
+            if name != "kubeflex-bus":
+                self.assertEqual(secret["data"]["server.key"], server)
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)
