@@ -1,0 +1,43 @@
+/* reconcilers/memo.h: what this process remembers about planes between tasks, so that it does not ask again.
+ *
+ * Everything in it can be had again from the API server: an entry may vanish at any time (bounded table, the one used
+ * longest ago goes first). Entries are copied in and out under a lock inside; this is the one piece of state the pool's
+ * threads share. A key runs in one thread at a time, so nobody overwrites somebody else's news.
+ */
+#ifndef KFX_RECONCILERS_MEMO_H
+#define KFX_RECONCILERS_MEMO_H
+
+#include "proto/proto.h"
+
+#define KFX_CA_PEM_MAX 4096
+#define KFX_CA_ID_SIZE 9 /* 8 hex digits and NUL */
+
+typedef struct {
+    char uid[KFX_UID_SIZE];
+    int64_t generation; /* of the ControlPlane that was read; 0: not read yet */
+    char spec_version[32];
+    char status_version[32];
+    bool was_ready;           /* it has been Ready before */
+    bool fresh;               /* this process made the Namespace: nothing can have been in it before */
+    unsigned probe_failures;  /* refused probes in a row */
+    unsigned version_waits;   /* tasks that ended because the version was not recorded yet */
+    char service_rv[32];      /* the Service whose facts these are */
+    char cluster_ip[64];
+    int node_port;
+    char balancer[254];       /* address of its load balancer */
+    char route_host[254];
+    char ca_id[KFX_CA_ID_SIZE]; /* the authority that ca_pem is */
+    char ca_pem[KFX_CA_PEM_MAX];
+} kfx_memo_t;
+
+typedef struct kfx_memos kfx_memos_t;
+
+kfx_memos_t *kfx_memos_new(size_t max);
+void kfx_memos_destroy(kfx_memos_t **self_p);
+
+/* The entry of uid, or an empty one with only the uid set. */
+void kfx_memos_get(kfx_memos_t *self, const char *uid, kfx_memo_t *out);
+void kfx_memos_put(kfx_memos_t *self, const kfx_memo_t *memo);
+void kfx_memos_forget(kfx_memos_t *self, const char *uid);
+
+#endif

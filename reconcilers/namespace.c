@@ -1,0 +1,162 @@
+/* reconcilers/namespace.c: the plane's Namespace: made with POST, never adopted, deleted by uid. */
+#include "reconcilers/namespace.h"
+
+#include "base/json.h"
+#include "base/mem.h"
+#include "reconcilers/run.h"
+
+#include <string.h>
+
+#define DELETE_TRIES 3
+
+kfx_ns_state_t kfx_namespace_judge(const json_t *existing, const kfx_owner_t *owner)
+{
+    const char *label = kfx_json_str(existing, "metadata", "labels", KFX_LABEL_PLANE);
+    if (kfx_object_terminating(existing))
+        return KFX_NS_TERMINATING;
+    if (kfx_object_owned(existing, owner->uid))
+        return label && strcmp(label, owner->plane) == 0 ? KFX_NS_OURS : KFX_NS_UNMARKED;
+    return kfx_object_of_plane(existing, owner->plane) ? KFX_NS_TERMINATING : KFX_NS_CONFLICT;
+}
+
+bool kfx_workload_foreign(const json_t *workload, const kfx_owner_t *owner)
+{
+    char manager[KFX_NAME_SIZE];
+    kfx_field_manager(owner->uid, manager);
+    return kfx_object_hash(workload)[0] == '\0' && !kfx_object_managed_by(workload, manager);
+}
+
+static int terminating(kfx_run_t *run)
+{
+    return kfx_verdict_set(&run->sync, KFX_OUTCOME_WAITING, KFX_RECHECK_MS, "NamespaceTerminating",
+                           "Namespace %s is still being deleted; the plane is made once it is gone", run->ns);
+}
+
+static int make_desired(kfx_run_t *run, kfx_desired_t *desired)
+{
+    kfx_error_t err = KFX_ERROR_INIT;
+    json_t *object =
+        json_pack("{s:s, s:s, s:{s:s}}", "apiVersion", "v1", "kind", "Namespace", "metadata", "name", run->ns);
+    if (kfx_desired_init(desired, object, &run->owner, NULL, &err))
+        return kfx_run_error(run, &err, "Namespace %s", run->ns);
+    return 0;
+}
+
+/* Ours by ownerReference, but without our label. */
+static int unmarked(kfx_run_t *run, const json_t *existing, kfx_desired_t *desired)
+{
+    const char *workload = run->rec->type->workload;
+    KFX_REQUEST kfx_request_t *get =
+        kfx_request_new(KFX_GET, NULL, "/apis/apps/v1/namespaces/%s/deployments/%s", run->ns, workload);
+    kfx_code_t code = kfx_run_request(run, get);
+    if (code != KFX_OK && code != KFX_E_NOT_FOUND)
+        return kfx_run_fail(run, get, "read Deployment %s", workload);
+    if (code == KFX_OK && kfx_workload_foreign(get->answer, &run->owner))
+        return kfx_verdict_set(&run->sync, KFX_OUTCOME_WAITING, 0, "TakeoverPending",
+                               "the objects in Namespace %s were made by another KubeFlex; they are left as they are",
+                               run->ns);
+    json_t *marks = json_pack("{s:{s:O, s:O, s:{s:O}}}", "metadata", "uid", kfx_json_get(existing, "metadata", "uid"),
+                              "resourceVersion", kfx_json_get(existing, "metadata", "resourceVersion"), "labels",
+                              KFX_LABEL_PLANE,
+                              kfx_json_get(desired->object, "metadata", "labels", KFX_LABEL_PLANE));
+    KFX_REQUEST kfx_request_t *patch = kfx_request_new(KFX_MERGE_PATCH, marks, "%s/%s", desired->collection, run->ns);
+    patch->field_manager = strdup(run->manager);
+    if (kfx_run_request(run, patch) != KFX_OK)
+        return kfx_run_fail(run, patch, "label Namespace %s", run->ns);
+    kfx_run_wrote(run, desired, patch->answer);
+    return 0;
+}
+
+static int judge_existing(kfx_run_t *run, kfx_desired_t *desired)
+{
+    KFX_REQUEST kfx_request_t *get = kfx_request_new(KFX_GET, NULL, "%s/%s", desired->collection, run->ns);
+    kfx_code_t code = kfx_run_request(run, get);
+    if (code == KFX_E_NOT_FOUND) /* it went between the two requests */
+        return kfx_verdict_set(&run->sync, KFX_OUTCOME_RETRY, 0, "", "Namespace %s just vanished", run->ns);
+    if (code != KFX_OK)
+        return kfx_run_fail(run, get, "read Namespace %s", run->ns);
+    switch (kfx_namespace_judge(get->answer, &run->owner)) {
+    case KFX_NS_OURS: return 0;
+    case KFX_NS_UNMARKED: return unmarked(run, get->answer, desired);
+    case KFX_NS_TERMINATING: return terminating(run);
+    case KFX_NS_CONFLICT: break;
+    }
+    return kfx_verdict_set(&run->sync, KFX_OUTCOME_WAITING, KFX_RECHECK_MS, "NameConflict",
+                           "Namespace %s exists and does not belong to this control plane; it is left alone. Delete the "
+                           "control plane and choose another name",
+                           run->ns);
+}
+
+int kfx_namespace_ensure(kfx_run_t *run)
+{
+    const kfx_child_t *child = kfx_digest_child(run->digest, "Namespace", run->ns);
+    if (child && child->owned)
+        return child->terminating ? terminating(run) : 0;
+    KFX_CLEANUP(kfx_desired_clear) kfx_desired_t desired = {.object = NULL};
+    if (make_desired(run, &desired))
+        return -1;
+    KFX_REQUEST kfx_request_t *post =
+        kfx_request_new(KFX_POST, json_incref(desired.object), "%s", desired.collection);
+    post->field_manager = strdup(run->manager);
+    kfx_code_t code = kfx_run_request(run, post);
+    if (code == KFX_E_EXISTS)
+        return judge_existing(run, &desired);
+    if (code != KFX_OK)
+        return kfx_run_fail(run, post, "create Namespace %s", run->ns);
+    run->memo.fresh = true;
+    kfx_run_wrote(run, &desired, post->answer);
+    return 0;
+}
+
+/* The Namespace's own uid where it is this plane's and there to stay; "" where there is nothing for us to delete. */
+static int find_uid(kfx_run_t *run, char uid[KFX_UID_SIZE])
+{
+    KFX_REQUEST kfx_request_t *get = kfx_request_new(KFX_GET, NULL, "/api/v1/namespaces/%s", run->ns);
+    kfx_code_t code = kfx_run_request(run, get);
+    uid[0] = '\0';
+    if (code == KFX_E_NOT_FOUND)
+        return 0;
+    if (code != KFX_OK)
+        return kfx_run_fail(run, get, "read Namespace %s", run->ns);
+    const char *found = kfx_json_str(get->answer, "metadata", "uid");
+    if (found && kfx_object_owned(get->answer, run->owner.uid) && !kfx_object_terminating(get->answer))
+        kfx_copy(uid, KFX_UID_SIZE, found);
+    return 0;
+}
+
+static int delete_namespace(kfx_run_t *run)
+{
+    const kfx_child_t *child = kfx_digest_child(run->digest, "Namespace", run->ns);
+    char uid[KFX_UID_SIZE] = "";
+    if (child && child->owned && child->terminating)
+        return 0;
+    if (child && child->owned)
+        kfx_copy(uid, sizeof(uid), child->uid);
+    else if (find_uid(run, uid))
+        return -1;
+    for (int i = 0; uid[0] && i < DELETE_TRIES; i++) {
+        KFX_REQUEST kfx_request_t *req =
+            kfx_request_new(KFX_DELETE, json_pack("{s:s, s:s, s:{s:s}}", "apiVersion", "v1", "kind", "DeleteOptions",
+                                                  "preconditions", "uid", uid),
+                            "/api/v1/namespaces/%s", run->ns);
+        kfx_code_t code = kfx_run_request(run, req);
+        if (code == KFX_OK || code == KFX_E_NOT_FOUND)
+            return 0;
+        /* 409: the digest was old, or it is going away already; 403 with "terminating" does not happen to DELETE. */
+        if (code != KFX_E_CONFLICT)
+            return kfx_run_fail(run, req, "delete Namespace %s", run->ns);
+        if (find_uid(run, uid))
+            return -1;
+    }
+    if (!uid[0])
+        return 0;
+    return kfx_verdict_set(&run->sync, KFX_OUTCOME_RETRY, 0, "", "Namespace %s keeps changing", run->ns);
+}
+
+void kfx_namespace_teardown(kfx_run_t *run)
+{
+    if (delete_namespace(run) == 0)
+        run->sync.outcome = KFX_OUTCOME_GONE;
+    run->result->outcome = run->sync.outcome;
+    run->result->retry_after_ms = run->sync.retry_after_ms;
+}

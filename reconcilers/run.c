@@ -1,0 +1,236 @@
+/* reconcilers/run.c: from a task to its result. */
+#include "reconcilers/run.h"
+
+#include "base/clock.h"
+#include "base/health.h"
+#include "base/json.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "reconcilers/config_cache.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#define MEMOS_MAX 1024 /* planes this process remembers facts about: about 5 KiB each */
+
+void kfx_reconciler_init(kfx_reconciler_t *rec, const kfx_type_t *type, const kfx_ops_t *ops)
+{
+    *rec = (kfx_reconciler_t){.ops = *ops, .type = type};
+    rec->memos = kfx_memos_new(MEMOS_MAX);
+    rec->configs = kfx_config_cache_new();
+}
+
+void kfx_reconciler_clear(kfx_reconciler_t *rec)
+{
+    kfx_memos_destroy(&rec->memos);
+    kfx_config_cache_destroy(&rec->configs);
+}
+
+kfx_code_t kfx_run_request(kfx_run_t *run, kfx_request_t *req)
+{
+    kfx_error_t err = KFX_ERROR_INIT;
+    if (run->rec->ops.stopped(run->task)) {
+        kfx_error_set(&req->error, KFX_E_CANCELED, "the task was asked to stop");
+        return KFX_E_CANCELED;
+    }
+    return run->rec->ops.call(run->rec->ops.ctx, req, &err) ? err.code : KFX_OK;
+}
+
+size_t kfx_run_batch(kfx_run_t *run, kfx_request_t **reqs, size_t count)
+{
+    if (count == 0)
+        return 0;
+    if (!run->rec->ops.stopped(run->task))
+        return run->rec->ops.batch(run->rec->ops.ctx, reqs, count);
+    for (size_t i = 0; i < count; i++)
+        kfx_error_set(&reqs[i]->error, KFX_E_CANCELED, "the task was asked to stop");
+    return count;
+}
+
+static int fail(kfx_run_t *run, const kfx_error_t *err, int status, const char *fmt, va_list args)
+{
+    char what[160];
+    vsnprintf(what, sizeof(what), fmt, args);
+    return kfx_verdict_error(&run->sync, err, status, what);
+}
+
+int kfx_run_fail(kfx_run_t *run, const kfx_request_t *req, const char *fmt, ...)
+{
+    va_list args;
+    va_start(args, fmt);
+    int rc = fail(run, &req->error, req->status, fmt, args);
+    va_end(args);
+    return rc;
+}
+
+int kfx_run_error(kfx_run_t *run, const kfx_error_t *err, const char *fmt, ...)
+{
+    va_list args;
+    va_start(args, fmt);
+    int rc = fail(run, err, 500, fmt, args);
+    va_end(args);
+    return rc;
+}
+
+void kfx_run_wrote(kfx_run_t *run, const kfx_desired_t *desired, const json_t *answer)
+{
+    const char *uid = kfx_json_str(answer, "metadata", "uid"), *rv = kfx_json_str(answer, "metadata", "resourceVersion");
+    kfx_result_wrote(run->result, desired->kind, desired->name, uid ? uid : "", rv ? rv : "", desired->hash);
+}
+
+/* A plane that is not (or no more) what the task is about: the watcher will say so in another event. */
+static int not_ours(kfx_run_t *run)
+{
+    return kfx_verdict_set(&run->sync, KFX_OUTCOME_WAITING, 0, "", "the ControlPlane changed meanwhile");
+}
+
+static bool seen_ready(const json_t *plane)
+{
+    size_t i;
+    const json_t *condition;
+    json_array_foreach(kfx_json_get(plane, "status", "conditions"), i, condition)
+    {
+        const char *type = kfx_json_str(condition, "type"), *reason = kfx_json_str(condition, "reason");
+        const char *status = kfx_json_str(condition, "status");
+        if (type && strcmp(type, "Ready") == 0)
+            return (status && strcmp(status, "True") == 0) || (reason && strcmp(reason, "Unavailable") == 0);
+    }
+    return false;
+}
+
+static void copy_json(char *out, size_t size, const char *text)
+{
+    kfx_copy(out, size, text ? text : "");
+}
+
+int kfx_run_read_plane(kfx_run_t *run)
+{
+    KFX_REQUEST kfx_request_t *req = kfx_request_new(KFX_GET, NULL, KFX_CONTROLPLANES_PATH "/%s", run->owner.plane);
+    kfx_code_t code = kfx_run_request(run, req);
+    if (code == KFX_E_NOT_FOUND)
+        return not_ours(run);
+    if (code != KFX_OK)
+        return kfx_run_fail(run, req, "read ControlPlane %s", run->owner.plane);
+    const char *uid = kfx_json_str(req->answer, "metadata", "uid");
+    if (!uid || strcmp(uid, run->owner.uid) != 0 || kfx_object_terminating(req->answer))
+        return not_ours(run);
+    json_decref(run->plane);
+    run->plane = json_incref(req->answer);
+    run->memo.generation = kfx_json_int(run->plane, 0, "metadata", "generation");
+    copy_json(run->memo.spec_version, sizeof(run->memo.spec_version),
+              kfx_json_str(run->plane, "spec", "kubernetesVersion"));
+    copy_json(run->memo.status_version, sizeof(run->memo.status_version),
+              kfx_json_str(run->plane, "status", "kubernetesVersion"));
+    run->memo.was_ready = run->memo.was_ready || seen_ready(run->plane);
+    return 0;
+}
+
+static int invalid_config(kfx_run_t *run, const kfx_error_t *err)
+{
+    return kfx_verdict_set(&run->sync, KFX_OUTCOME_WAITING, 0, "InvalidConfig", "%s", err->msg);
+}
+
+static int load_config(kfx_run_t *run)
+{
+    const kfx_child_t *child = kfx_digest_child(run->digest, "ConfigMap", KFX_CONFIGMAP);
+    kfx_error_t err = KFX_ERROR_INIT;
+    int rc;
+    if (child && kfx_config_cache_get(run->rec->configs, child->rv, &run->config, &rc, &err))
+        return rc ? invalid_config(run, &err) : 0;
+    KFX_REQUEST kfx_request_t *req = kfx_request_new(
+        KFX_GET, NULL, "/api/v1/namespaces/" KFX_SYSTEM_NAMESPACE "/configmaps/" KFX_CONFIGMAP);
+    kfx_code_t code = kfx_run_request(run, req);
+    if (code == KFX_E_NOT_FOUND)
+        return kfx_verdict_set(&run->sync, KFX_OUTCOME_WAITING, KFX_RECHECK_MS, "InvalidConfig",
+                               "ConfigMap " KFX_CONFIGMAP " does not exist in namespace " KFX_SYSTEM_NAMESPACE
+                               ": create it (KubeFlex's own manifests have one)");
+    if (code != KFX_OK)
+        return kfx_run_fail(run, req, "read ConfigMap " KFX_CONFIGMAP);
+    if (kfx_config_cache_put(run->rec->configs, req->answer, &run->config, &err))
+        return invalid_config(run, &err);
+    return 0;
+}
+
+/* What sync found out, into the result. */
+static void conclude(kfx_run_t *run)
+{
+    const kfx_type_t *type = run->rec->type;
+    kfx_result_t *result = run->result;
+    if (run->sync.reason[0])
+        kfx_result_condition(result, "Synced", run->sync.outcome == KFX_OUTCOME_OK, run->sync.reason, "%s",
+                             run->sync.message);
+    result->outcome = run->sync.outcome;
+    result->retry_after_ms = run->sync.retry_after_ms;
+    if (run->credentials) {
+        kfx_copy(result->secret_name, sizeof(result->secret_name), type->secret_name);
+        kfx_copy(result->secret_key, sizeof(result->secret_key), type->secret_key);
+        kfx_copy(result->secret_in_cluster_key, sizeof(result->secret_in_cluster_key), type->secret_in_cluster_key);
+    }
+}
+
+static void reconcile(kfx_run_t *run)
+{
+    bool known = run->memo.generation >= run->task->env.generation || kfx_run_read_plane(run) == 0;
+    bool usable = known && load_config(run) == 0 && kfx_namespace_ensure(run) == 0;
+    if (usable && run->rec->type->sync(run) == 0)
+        kfx_verdict_set(&run->sync, KFX_OUTCOME_OK, 0, "ReconcileSuccess", "%s", run->note);
+    /* Observed only: nothing is said about the readiness of a plane that another KubeFlex runs. */
+    bool foreign = strcmp(run->sync.reason, "TakeoverPending") == 0;
+    conclude(run);
+    if (usable && !foreign && run->sync.outcome != KFX_OUTCOME_DOWN && !run->rec->ops.stopped(run->task))
+        kfx_ready_evaluate(run);
+}
+
+static const char *outcome_name(kfx_outcome_t outcome)
+{
+    static const char *const names[] = {"none", "ok", "waiting", "retry", "gone", "down"};
+    return (size_t)outcome < KFX_COUNT(names) ? names[outcome] : "?";
+}
+
+static void report(const kfx_run_t *run, int64_t ms)
+{
+    static const char *const labels[] = {"outcome=\"none\"",  "outcome=\"ok\"",   "outcome=\"waiting\"",
+                                         "outcome=\"retry\"", "outcome=\"gone\"", "outcome=\"down\""};
+    const kfx_result_t *result = run->result;
+    kfx_metric_add(kfx_counter("kubeflex_reconciles_total", "Tasks done, by outcome.",
+                               labels[(size_t)result->outcome % KFX_COUNT(labels)]),
+                   1);
+    kfx_metric_observe_ms(kfx_histogram("kubeflex_reconcile_seconds", "Time a task took.", NULL), ms);
+    kfx_metric_add(kfx_counter("kubeflex_objects_written_total", "Objects created, applied or patched.", NULL),
+                   (int64_t)result->written_count);
+    kfx_log_level_t level = result->outcome == KFX_OUTCOME_RETRY || result->outcome == KFX_OUTCOME_DOWN ? KFX_LOG_WARN
+                            : result->written_count || result->outcome == KFX_OUTCOME_GONE              ? KFX_LOG_INFO
+                                                                                                       : KFX_LOG_DEBUG;
+    if (kfx_log_enabled(level))
+        kfx_log_at(level, "task done", "plane", run->owner.plane, "uid", run->owner.uid, "outcome",
+                   outcome_name(result->outcome), "reason", run->sync.reason, "detail", run->sync.message, "written",
+                   kfx_log_num(result->written_count), "ms", kfx_log_num(ms), NULL);
+}
+
+void kfx_reconciler_run(void *ctx, const kfx_task_t *task, kfx_result_t *result)
+{
+    kfx_reconciler_t *rec = ctx;
+    int64_t start = kfx_now_ms();
+    kfx_run_t run = {.rec = rec, .task = task, .digest = task->digest, .result = result};
+    kfx_plane_namespace(task->env.key, run.ns);
+    kfx_field_manager(task->env.uid, run.manager);
+    run.owner = (kfx_owner_t){task->env.key, task->env.uid, run.ns};
+    if (task->env.deleting || task->digest->deleting) {
+        kfx_memos_forget(rec->memos, task->env.uid);
+        kfx_namespace_teardown(&run);
+        kfx_result_condition(result, "Synced", false, "Deleting", "%s",
+                             result->outcome == KFX_OUTCOME_GONE ? "" : run.sync.message);
+        kfx_result_condition(result, "Ready", false, "Deleting", "the control plane is being deleted");
+    } else if (kfx_plane_name_check(task->env.key, NULL)) {
+        /* The watcher says InvalidName; nothing is made for such a plane. */
+        result->outcome = KFX_OUTCOME_WAITING;
+    } else {
+        kfx_memos_get(rec->memos, task->env.uid, &run.memo);
+        reconcile(&run);
+        kfx_memos_put(rec->memos, &run.memo);
+    }
+    report(&run, kfx_now_ms() - start);
+    json_decref(run.plane);
+    kfx_config_clear(&run.config);
+}

@@ -1,0 +1,94 @@
+/* reconcilers/run.h: one task from the bus, from start to result, and the parts that all types share.
+ *
+ * A kfx_reconciler_t lives as long as the process and may be used by many threads at once (the memo and the cached
+ * configuration have locks inside); a kfx_run_t lives for one task in one thread. All traffic with API servers goes
+ * through kfx_ops_t, so the steps can be tested without any.
+ */
+#ifndef KFX_RECONCILERS_RUN_H
+#define KFX_RECONCILERS_RUN_H
+
+#include "bus/worker.h"
+#include "kube/client.h"
+#include "reconcilers/config.h"
+#include "reconcilers/memo.h"
+#include "reconcilers/object.h"
+#include "reconcilers/type.h"
+#include "reconcilers/verdict.h"
+
+typedef struct {
+    void *ctx;
+    int (*call)(void *ctx, kfx_request_t *req, kfx_error_t *err);
+    size_t (*batch)(void *ctx, kfx_request_t **reqs, size_t count);
+    /* GET https://host:443/readyz with the plane's own authority. 0 = it answered 200. address: where to connect instead
+     * of resolving host, or NULL. */
+    int (*probe)(void *ctx, const char *host, const char *address, const char *ca_pem, kfx_error_t *err);
+    bool (*stopped)(const kfx_task_t *task);
+    bool outside; /* the process runs outside the cluster, whose DNS it cannot ask: planes are probed by Service address */
+} kfx_ops_t;
+
+typedef struct {
+    kfx_ops_t ops;
+    const kfx_type_t *type;
+    kfx_memos_t *memos;
+    struct kfx_config_cache *configs;
+} kfx_reconciler_t;
+
+struct kfx_run {
+    kfx_reconciler_t *rec;
+    const kfx_task_t *task;
+    const kfx_digest_t *digest;
+    kfx_result_t *result;
+    kfx_owner_t owner;
+    char ns[KFX_NAME_SIZE];
+    char manager[KFX_NAME_SIZE]; /* field manager */
+    kfx_config_t config;
+    kfx_memo_t memo;        /* this uid's; written back at the end */
+    kfx_verdict_t sync;     /* of condition Synced */
+    char note[256];         /* said beside success ("new identity …"); "" = nothing */
+    bool credentials;       /* the kubeconfig Secret is known to be complete */
+    json_t *plane;          /* the ControlPlane, where this task had to read it; else NULL */
+};
+
+/* rec copies ops. kfx_reconciler_clear takes one that was never set up, if it is zeroed. */
+void kfx_reconciler_init(kfx_reconciler_t *rec, const kfx_type_t *type, const kfx_ops_t *ops);
+void kfx_reconciler_clear(kfx_reconciler_t *rec);
+
+/* kfx_worker_opts_t.run: ctx is the kfx_reconciler_t. */
+void kfx_reconciler_run(void *ctx, const kfx_task_t *task, kfx_result_t *result);
+
+/* Sends one request. KFX_OK or the error's code (the error is in req->error); CANCELED when the task should stop. */
+kfx_code_t kfx_run_request(kfx_run_t *run, kfx_request_t *req);
+/* Sends all at once; returns how many failed, or count with CANCELED in each when the task should stop. */
+size_t kfx_run_batch(kfx_run_t *run, kfx_request_t **reqs, size_t count);
+/* Sets the verdict from a failed request and returns -1. */
+int kfx_run_fail(kfx_run_t *run, const kfx_request_t *req, const char *fmt, ...) KFX_PRINTF(3, 4);
+/* The same from an error of our own making. */
+int kfx_run_error(kfx_run_t *run, const kfx_error_t *err, const char *fmt, ...) KFX_PRINTF(3, 4);
+
+/* Reads the ControlPlane (into run->plane and the memo). -1 with a verdict when it cannot be read or is not this uid's. */
+int kfx_run_read_plane(kfx_run_t *run);
+
+/* Records what a write left behind. answer: the object as the API server gave it. */
+void kfx_run_wrote(kfx_run_t *run, const kfx_desired_t *desired, const json_t *answer);
+
+/* namespace.c: the plane's Namespace exists and is this uid's; else -1 with a verdict. */
+int kfx_namespace_ensure(kfx_run_t *run);
+/* Deletes it where it is this uid's: outcome GONE once accepted, or nothing there to delete. */
+void kfx_namespace_teardown(kfx_run_t *run);
+
+/* What an apply left behind; object is NULL where nothing had to be written. The caller drops the reference. */
+typedef struct {
+    json_t *object;
+    bool created; /* it did not exist before */
+} kfx_applied_t;
+
+/* apply.c: writes those of the list that the digest does not show as current, all at once. answers (one per object, zeroed)
+ * may be NULL. */
+int kfx_apply(kfx_run_t *run, kfx_desired_t *list, size_t count, kfx_applied_t *answers);
+/* Deletes an object of ours that is not desired any more; nothing to do where the digest does not show it as owned. */
+int kfx_prune(kfx_run_t *run, const char *kind, const char *name);
+
+/* ready.c: condition Ready, by a live probe once the workload is available. */
+void kfx_ready_evaluate(kfx_run_t *run);
+
+#endif

@@ -1,0 +1,533 @@
+/* reconcilers/test_run.c: whole tasks of the type k8s against an API server in memory. */
+#include "base/codec.h"
+#include "base/json.h"
+#include "base/mem.h"
+#include "reconcilers/fake_api.h"
+#include "reconcilers/k8s/certs.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#define UID "5e2b1c3a-0000-4000-8000-0000000000aa"
+#define NS "/api/v1/namespaces/cp1-system"
+#define DEPLOYMENT "/apis/apps/v1/namespaces/cp1-system/deployments/kube-apiserver"
+
+typedef struct {
+    kfx_fake_t api;
+    kfx_reconciler_t rec;
+    kfx_result_t result;
+} world_t;
+
+static json_t *plane_object(const char *uid)
+{
+    return json_pack("{s:s, s:s, s:{s:s, s:s, s:i}, s:{s:s}, s:{}}", "apiVersion", KFX_API_VERSION, "kind",
+                     "ControlPlane", "metadata", "name", "cp1", "uid", uid, "generation", 1, "spec", "type", "k8s",
+                     "status");
+}
+
+static void set_config(world_t *w, const char *key, const char *value)
+{
+    static const char system[] = "/api/v1/namespaces/" KFX_SYSTEM_NAMESPACE "/configmaps";
+    json_t *data = json_pack("{s:s, s:s, s:s}", "domain", "localtest.me", "externalPort", "9443", "isOpenShift", "false");
+    if (key)
+        json_object_set_new(data, key, json_string(value));
+    kfx_fake_put(&w->api, system,
+                 json_pack("{s:s, s:{s:s}, s:o}", "kind", "ConfigMap", "metadata", "name", KFX_CONFIGMAP, "data", data));
+}
+
+static int setup(void **state)
+{
+    world_t *w = kfx_xcalloc(1, sizeof(*w));
+    kfx_fake_init(&w->api);
+    kfx_ops_t ops = kfx_fake_ops(&w->api);
+    kfx_reconciler_init(&w->rec, kfx_type_lookup("k8s"), &ops);
+    kfx_fake_put(&w->api, KFX_CONTROLPLANES_PATH, plane_object(UID));
+    set_config(w, NULL, NULL);
+    *state = w;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    world_t *w = *state;
+    kfx_reconciler_clear(&w->rec);
+    kfx_fake_clear(&w->api);
+    free(w);
+    return 0;
+}
+
+/* One task as the bus would give it; the watcher's status write is imitated. */
+static void run_as(world_t *w, const char *uid, bool deleting)
+{
+    kfx_task_t task = {.env = {.generation = 1, .deleting = deleting}};
+    kfx_digest_t *digest = kfx_fake_digest(&w->api, "cp1", uid);
+    kfx_copy(task.env.key, sizeof(task.env.key), "cp1");
+    kfx_copy(task.env.uid, sizeof(task.env.uid), uid);
+    digest->deleting = deleting;
+    task.digest = digest;
+    w->result = (kfx_result_t){.outcome = KFX_OUTCOME_NONE};
+    kfx_reconciler_run(&w->rec, &task, &w->result);
+    kfx_digest_free(digest);
+    json_t *plane = kfx_fake_get(&w->api, KFX_CONTROLPLANES_PATH "/cp1");
+    if (plane && w->result.kubernetes_version[0])
+        kfx_json_put(plane, json_string(w->result.kubernetes_version), "status", "kubernetesVersion");
+}
+
+static void run_task(world_t *w)
+{
+    run_as(w, UID, false);
+}
+
+static const kfx_condition_t *condition(const world_t *w, const char *type)
+{
+    for (size_t i = 0; i < w->result.condition_count; i++)
+        if (strcmp(w->result.conditions[i].type, type) == 0)
+            return &w->result.conditions[i];
+    return NULL;
+}
+
+static void assert_condition(const world_t *w, const char *type, const char *status, const char *reason)
+{
+    const kfx_condition_t *c = condition(w, type);
+    assert_non_null(c);
+    assert_string_equal(c->reason, reason);
+    assert_string_equal(c->status, status);
+}
+
+static void write_dsn(world_t *w)
+{
+    kfx_owner_t owner = {"cp1", UID, "cp1-system"};
+    kfx_desired_t desired;
+    json_t *object = json_pack("{s:s, s:s, s:{s:s}}", "apiVersion", "v1", "kind", "Secret", "metadata", "name", "kine-dsn");
+    assert_int_equal(kfx_desired_init(&desired, object, &owner, NULL, NULL), 0);
+    kfx_fake_put(&w->api, NS "/secrets", json_incref(desired.object));
+    kfx_desired_clear(&desired);
+}
+
+static void set_ready(world_t *w, bool ready)
+{
+    kfx_json_put(kfx_fake_get(&w->api, DEPLOYMENT), json_boolean(ready), "status", "ready");
+}
+
+static void bring_up(world_t *w)
+{
+    run_task(w);
+    write_dsn(w);
+    run_task(w);
+    set_ready(w, true);
+    run_task(w);
+}
+
+static void test_life(void **state)
+{
+    world_t *w = *state;
+    run_task(w);
+    assert_int_equal(w->result.outcome, KFX_OUTCOME_WAITING);
+    assert_int_equal(w->result.retry_after_ms, 0);
+    assert_condition(w, "Synced", "False", "WaitingForStorage");
+    assert_condition(w, "Ready", "False", "Creating");
+    assert_string_equal(w->result.kubernetes_version, KFX_DEFAULT_KUBERNETES_VERSION);
+    assert_string_equal(w->result.secret_name, "admin-kubeconfig");
+    assert_int_equal(w->result.written_count, 6);
+    assert_null(kfx_fake_get(&w->api, DEPLOYMENT)); /* no pod may wait for a missing Secret */
+
+    write_dsn(w);
+    run_task(w);
+    assert_condition(w, "Synced", "True", "ReconcileSuccess");
+    assert_condition(w, "Ready", "False", "Creating");
+    assert_int_equal(w->result.outcome, KFX_OUTCOME_WAITING);
+    assert_int_equal(w->result.written_count, 2);
+
+    set_ready(w, true);
+    w->api.probe_rc = -1;
+    run_task(w);
+    assert_condition(w, "Ready", "False", "Creating");
+    assert_int_equal(w->result.retry_after_ms, 20);
+    run_task(w);
+    assert_int_equal(w->result.retry_after_ms, 40);
+    w->api.probe_rc = 0;
+    run_task(w);
+    assert_condition(w, "Ready", "True", "Available");
+    assert_int_equal(w->result.outcome, KFX_OUTCOME_OK);
+    assert_in_range(w->result.retry_after_ms, 30000, 60000);
+    assert_string_equal(w->api.probe_host, "cp1.cp1-system.svc.cluster.local");
+
+    w->api.probe_rc = -1;
+    run_task(w);
+    assert_condition(w, "Ready", "False", "Unavailable");
+}
+
+static void test_rest_is_silent(void **state)
+{
+    world_t *w = *state;
+    bring_up(w);
+    kfx_fake_forget_log(&w->api);
+    run_task(w);
+    assert_int_equal(json_array_size(w->api.log), 0);
+    assert_int_equal(w->result.written_count, 0);
+    assert_condition(w, "Ready", "True", "Available");
+}
+
+/* A new process knows nothing, but reads no more than the ControlPlane, the config and the plane's authority. */
+static void test_restart_reads_little(void **state)
+{
+    world_t *w = *state;
+    kfx_ops_t ops = kfx_fake_ops(&w->api);
+    bring_up(w);
+    kfx_reconciler_clear(&w->rec);
+    kfx_reconciler_init(&w->rec, kfx_type_lookup("k8s"), &ops);
+    kfx_fake_forget_log(&w->api);
+    run_task(w);
+    assert_int_equal(json_array_size(w->api.log), 3);
+    assert_int_equal(kfx_fake_count(&w->api, "GET"), 3);
+    assert_condition(w, "Ready", "True", "Available");
+}
+
+static void test_drift_is_repaired(void **state)
+{
+    world_t *w = *state;
+    bring_up(w);
+    kfx_fake_delete(&w->api, NS "/services/cp1");
+    kfx_json_put(kfx_fake_get(&w->api, DEPLOYMENT), json_string("feed"), "metadata", "annotations", KFX_ANNOTATION_HASH);
+    run_task(w);
+    assert_non_null(kfx_fake_get(&w->api, NS "/services/cp1"));
+    assert_string_not_equal(kfx_object_hash(kfx_fake_get(&w->api, DEPLOYMENT)), "feed");
+    assert_int_equal(w->result.written_count, 3); /* the new Service's address goes into the certificate */
+}
+
+/* B-09: a kubeconfig that is missing is made from the authority there is. */
+static void test_deleted_kubeconfig(void **state)
+{
+    world_t *w = *state;
+    bring_up(w);
+    json_t *before = json_deep_copy(kfx_json_get(kfx_fake_get(&w->api, NS "/secrets/k8s-certs"), "data"));
+    kfx_fake_delete(&w->api, NS "/secrets/admin-kubeconfig");
+    kfx_fake_forget_log(&w->api);
+    run_task(w);
+    assert_non_null(kfx_fake_get(&w->api, NS "/secrets/admin-kubeconfig"));
+    assert_int_equal(kfx_fake_count(&w->api, "POST"), 1);
+    assert_int_equal(kfx_fake_count(&w->api, "PATCH"), 0);
+    assert_true(json_equal(before, kfx_json_get(kfx_fake_get(&w->api, NS "/secrets/k8s-certs"), "data")));
+    json_decref(before);
+}
+
+static void test_new_identity(void **state)
+{
+    world_t *w = *state;
+    bring_up(w);
+    json_t *admin = json_deep_copy(kfx_json_get(kfx_fake_get(&w->api, NS "/secrets/admin-kubeconfig"), "data"));
+    json_t *pod = json_deep_copy(kfx_json_get(kfx_fake_get(&w->api, DEPLOYMENT), "spec", "template"));
+    kfx_fake_delete(&w->api, NS "/secrets/k8s-certs");
+    run_task(w);
+    assert_non_null(kfx_fake_get(&w->api, NS "/secrets/k8s-certs"));
+    assert_false(json_equal(admin, kfx_json_get(kfx_fake_get(&w->api, NS "/secrets/admin-kubeconfig"), "data")));
+    assert_false(json_equal(pod, kfx_json_get(kfx_fake_get(&w->api, DEPLOYMENT), "spec", "template")));
+    assert_condition(w, "Synced", "True", "ReconcileSuccess");
+    assert_non_null(strstr(condition(w, "Synced")->message, "new identity"));
+    json_decref(admin);
+    json_decref(pod);
+}
+
+/* Two workers at once: ours loses the race for k8s-certs, so the kubeconfigs it made of its own authority are made again. */
+static void test_lost_race_for_certs(void **state)
+{
+    world_t *w = *state;
+    run_task(w);
+    json_t *certs = json_incref(kfx_fake_get(&w->api, NS "/secrets/k8s-certs"));
+    char id[KFX_CA_ID_SIZE];
+    kfx_authority_of_hash(kfx_object_hash(certs), id);
+    /* Take back everything but the certs, and hide those from the digest. */
+    kfx_fake_delete(&w->api, NS "/secrets/admin-kubeconfig");
+    kfx_fake_delete(&w->api, NS "/secrets/cm-kubeconfig");
+    json_object_del(kfx_json_get(certs, "metadata", "labels"), KFX_LABEL_PLANE);
+    json_decref(certs);
+    run_task(w);
+    const json_t *admin = kfx_fake_get(&w->api, NS "/secrets/admin-kubeconfig");
+    const char *ca = kfx_json_str(kfx_fake_get(&w->api, NS "/secrets/k8s-certs"), "data", "ca.crt");
+    size_t len;
+    KFX_FREE char *text = kfx_base64_decode(kfx_json_str(admin, "data", "kubeconfig"), &len, NULL);
+    assert_non_null(text);
+    assert_non_null(strstr(text, ca));
+    assert_condition(w, "Synced", "False", "WaitingForStorage");
+}
+
+static void test_config_change_reissues(void **state)
+{
+    world_t *w = *state;
+    bring_up(w);
+    json_t *ca = json_incref(kfx_json_get(kfx_fake_get(&w->api, NS "/secrets/k8s-certs"), "data", "ca.crt"));
+    json_t *serving = json_incref(kfx_json_get(kfx_fake_get(&w->api, NS "/secrets/k8s-certs"), "data", "apiserver.crt"));
+    json_t *cm = json_incref(kfx_json_get(kfx_fake_get(&w->api, NS "/secrets/cm-kubeconfig"), "data", "kubeconfig"));
+    set_config(w, "externalAddress", "192.0.2.9");
+    kfx_fake_forget_log(&w->api);
+    run_task(w);
+    const json_t *certs = kfx_fake_get(&w->api, NS "/secrets/k8s-certs");
+    assert_true(json_equal(ca, kfx_json_get(certs, "data", "ca.crt")));
+    assert_false(json_equal(serving, kfx_json_get(certs, "data", "apiserver.crt")));
+    assert_true(json_equal(cm, kfx_json_get(kfx_fake_get(&w->api, NS "/secrets/cm-kubeconfig"), "data", "kubeconfig")));
+    assert_int_equal(kfx_fake_count(&w->api, "PATCH"), 2);
+    assert_int_equal(kfx_fake_count(&w->api, "APPLY"), 0); /* no pod restarts for it */
+    json_decref(ca);
+    json_decref(serving);
+    json_decref(cm);
+}
+
+static void test_exposure_change_prunes(void **state)
+{
+    world_t *w = *state;
+    bring_up(w);
+    set_config(w, "exposure", "none");
+    run_task(w);
+    assert_true(kfx_object_terminating(
+        kfx_fake_get(&w->api, "/apis/networking.k8s.io/v1/namespaces/cp1-system/ingresses/cp1")));
+    assert_string_equal(kfx_json_str(kfx_fake_get(&w->api, NS "/services/cp1"), "spec", "type"), "ClusterIP");
+}
+
+static void test_openshift_waits_for_host(void **state)
+{
+    world_t *w = *state;
+    set_config(w, "isOpenShift", "true");
+    run_task(w);
+    assert_int_equal(w->result.outcome, KFX_OUTCOME_WAITING);
+    assert_int_equal(w->result.retry_after_ms, 3000);
+    json_t *route = kfx_fake_get(&w->api, "/apis/route.openshift.io/v1/namespaces/cp1-system/routes/cp1");
+    assert_non_null(route);
+    kfx_json_put(route, json_string("cp1.apps.example.com"), "spec", "host");
+    run_task(w);
+    size_t len;
+    KFX_FREE char *text = kfx_base64_decode(
+        kfx_json_str(kfx_fake_get(&w->api, NS "/secrets/admin-kubeconfig"), "data", "kubeconfig"), &len, NULL);
+    assert_non_null(strstr(text, "server: https://cp1.apps.example.com\n"));
+}
+
+static void test_foreign_namespace(void **state)
+{
+    world_t *w = *state;
+    kfx_fake_put(&w->api, "/api/v1/namespaces", json_pack("{s:s, s:{s:s}}", "kind", "Namespace", "metadata", "name", "cp1-system"));
+    run_task(w);
+    assert_int_equal(w->result.outcome, KFX_OUTCOME_WAITING);
+    assert_condition(w, "Synced", "False", "NameConflict");
+    assert_null(condition(w, "Ready"));
+    assert_int_equal(w->result.written_count, 0);
+    assert_int_equal(kfx_fake_count(&w->api, "APPLY"), 0);
+    run_as(w, UID, true);
+    assert_int_equal(w->result.outcome, KFX_OUTCOME_GONE);
+    assert_int_equal(kfx_fake_count(&w->api, "DELETE"), 0);
+}
+
+/* S-09 and the like: an object inside our Namespace that somebody else made is not taken over either. */
+static void test_foreign_object(void **state)
+{
+    world_t *w = *state;
+    kfx_ops_t ops = kfx_fake_ops(&w->api);
+    run_task(w);
+    write_dsn(w);
+    kfx_fake_put(&w->api, "/apis/apps/v1/namespaces/cp1-system/deployments",
+                 json_pack("{s:s, s:{s:s}}", "kind", "Deployment", "metadata", "name", "kube-controller-manager"));
+    kfx_reconciler_clear(&w->rec); /* another worker, which did not make the Namespace */
+    kfx_reconciler_init(&w->rec, kfx_type_lookup("k8s"), &ops);
+    run_task(w);
+    assert_condition(w, "Synced", "False", "NameConflict");
+    assert_null(kfx_fake_get(&w->api, DEPLOYMENT));
+}
+
+static void test_recreated_plane(void **state)
+{
+    world_t *w = *state;
+    bring_up(w);
+    kfx_fake_put(&w->api, KFX_CONTROLPLANES_PATH, plane_object("another-uid"));
+    kfx_fake_forget_log(&w->api);
+    run_as(w, "another-uid", false); /* the old one's Namespace is still there */
+    assert_condition(w, "Synced", "False", "NamespaceTerminating");
+    assert_int_equal(kfx_fake_count(&w->api, "APPLY") + kfx_fake_count(&w->api, "DELETE"), 0);
+    run_as(w, "yet-another", false); /* a late task of a plane that is gone */
+    assert_int_equal(w->result.condition_count, 0);
+    assert_int_equal(kfx_fake_count(&w->api, "POST"), 1);
+}
+
+static void test_takeover_pending(void **state)
+{
+    world_t *w = *state;
+    json_t *owner = json_pack("[{s:s, s:s, s:s, s:s, s:b}]", "apiVersion", KFX_API_VERSION, "kind", "ControlPlane",
+                              "name", "cp1", "uid", UID, "controller", 1);
+    kfx_fake_put(&w->api, "/api/v1/namespaces",
+                 json_pack("{s:s, s:{s:s, s:O}}", "kind", "Namespace", "metadata", "name", "cp1-system",
+                           "ownerReferences", owner));
+    kfx_fake_put(&w->api, "/apis/apps/v1/namespaces/cp1-system/deployments",
+                 json_pack("{s:s, s:{s:s, s:o, s:[{s:s, s:s}]}}", "kind", "Deployment", "metadata", "name",
+                           "kube-apiserver", "ownerReferences", owner, "managedFields", "manager", "manager",
+                           "operation", "Update"));
+    run_task(w);
+    assert_condition(w, "Synced", "False", "TakeoverPending");
+    assert_null(condition(w, "Ready"));
+    assert_int_equal(kfx_fake_count(&w->api, "APPLY") + kfx_fake_count(&w->api, "PATCH"), 0);
+}
+
+/* Somebody took our label off the Namespace: it is put back, and nothing is mistaken for the Go operator's. */
+static void test_label_restored(void **state)
+{
+    world_t *w = *state;
+    bring_up(w);
+    json_object_del(kfx_json_get(kfx_fake_get(&w->api, NS), "metadata", "labels"), KFX_LABEL_PLANE);
+    run_task(w);
+    assert_condition(w, "Synced", "True", "ReconcileSuccess");
+    assert_string_equal(kfx_json_str(kfx_fake_get(&w->api, NS), "metadata", "labels", KFX_LABEL_PLANE), "cp1");
+}
+
+static void test_teardown(void **state)
+{
+    world_t *w = *state;
+    bring_up(w);
+    run_as(w, UID, true);
+    assert_int_equal(w->result.outcome, KFX_OUTCOME_GONE);
+    assert_condition(w, "Ready", "False", "Deleting");
+    assert_condition(w, "Synced", "False", "Deleting");
+    assert_true(kfx_object_terminating(kfx_fake_get(&w->api, NS)));
+    kfx_fake_forget_log(&w->api);
+    run_as(w, UID, true); /* again: it goes already */
+    assert_int_equal(w->result.outcome, KFX_OUTCOME_GONE);
+    assert_int_equal(kfx_fake_count(&w->api, "DELETE"), 0);
+    kfx_fake_delete(&w->api, NS);
+    run_as(w, UID, true);
+    assert_int_equal(w->result.outcome, KFX_OUTCOME_GONE);
+}
+
+static void test_version_is_recorded_first(void **state)
+{
+    world_t *w = *state;
+    kfx_fake_put(&w->api, "/api/v1/namespaces", json_pack("{s:s, s:{s:s}}", "kind", "Namespace", "metadata", "name", "x"));
+    run_task(w);
+    write_dsn(w);
+    json_object_clear(json_object_get(kfx_fake_get(&w->api, KFX_CONTROLPLANES_PATH "/cp1"), "status"));
+    run_task(w);
+    assert_null(kfx_fake_get(&w->api, DEPLOYMENT));
+    assert_int_equal(w->result.outcome, KFX_OUTCOME_WAITING);
+    assert_in_range(w->result.retry_after_ms, 1, 1000);
+    run_task(w);
+    assert_non_null(kfx_fake_get(&w->api, DEPLOYMENT));
+}
+
+static void test_version_asked_for(void **state)
+{
+    world_t *w = *state;
+    json_t *plane = kfx_fake_get(&w->api, KFX_CONTROLPLANES_PATH "/cp1");
+    kfx_json_put(plane, json_string("v1.12.0"), "spec", "kubernetesVersion");
+    run_task(w);
+    assert_condition(w, "Synced", "False", "InvalidSpec");
+    assert_non_null(strstr(condition(w, "Synced")->message, "v1.27 to v1.36"));
+}
+
+static void test_bad_config(void **state)
+{
+    world_t *w = *state;
+    set_config(w, "externalPort", "many");
+    run_task(w);
+    assert_condition(w, "Synced", "False", "InvalidConfig");
+    assert_non_null(strstr(condition(w, "Synced")->message, "externalPort"));
+    kfx_fake_forget_log(&w->api);
+    run_task(w); /* remembered as wrong */
+    assert_int_equal(kfx_fake_count(&w->api, "configmaps"), 0);
+    set_config(w, NULL, NULL);
+    run_task(w);
+    assert_condition(w, "Synced", "False", "WaitingForStorage");
+    kfx_fake_delete(&w->api, "/api/v1/namespaces/kubeflex-system/configmaps/kubeflex-config");
+    run_task(w);
+    assert_condition(w, "Synced", "False", "InvalidConfig");
+    assert_non_null(strstr(condition(w, "Synced")->message, "create it"));
+}
+
+static void fail_next(world_t *w, const char *at, kfx_code_t code, int status, const char *message)
+{
+    w->api.fail_at = at;
+    w->api.fail_code = code;
+    w->api.fail_status = status;
+    w->api.fail_message = message;
+}
+
+static void test_failures(void **state)
+{
+    world_t *w = *state;
+    fail_next(w, "GET " KFX_CONTROLPLANES_PATH, KFX_E_TIMEOUT, 0, "timeout");
+    run_task(w);
+    assert_int_equal(w->result.outcome, KFX_OUTCOME_DOWN);
+    fail_next(w, "POST /api/v1/namespaces", KFX_E_UNAVAILABLE, 0, "connection refused");
+    run_task(w);
+    assert_int_equal(w->result.outcome, KFX_OUTCOME_DOWN);
+    assert_int_equal(w->result.condition_count, 0);
+    fail_next(w, "POST /api/v1/namespaces", KFX_E_FENCED, 0, "lease over");
+    run_task(w);
+    assert_int_equal(w->result.outcome, KFX_OUTCOME_RETRY);
+    assert_int_equal(w->result.condition_count, 0);
+    fail_next(w, "APPLY", KFX_E_FORBIDDEN, 403, "services is forbidden: User x cannot patch");
+    run_task(w);
+    assert_int_equal(w->result.outcome, KFX_OUTCOME_RETRY);
+    assert_condition(w, "Synced", "False", "ReconcileError");
+    assert_non_null(strstr(condition(w, "Synced")->message, "not allowed"));
+    fail_next(w, "POST " NS "/secrets", KFX_E_FORBIDDEN, 403,
+              "unable to create new content in namespace cp1-system because it is being terminated");
+    run_task(w);
+    assert_condition(w, "Synced", "False", "NamespaceTerminating");
+    fail_next(w, "APPLY", KFX_E_INVALID, 422, "Only one reference can have Controller set to true");
+    kfx_fake_delete(&w->api, NS "/services/cp1");
+    run_task(w);
+    assert_condition(w, "Synced", "False", "NameConflict");
+    run_task(w);
+    assert_condition(w, "Synced", "False", "WaitingForStorage"); /* healed */
+}
+
+static void test_stop(void **state)
+{
+    world_t *w = *state;
+    w->api.stopped = true;
+    run_task(w);
+    assert_int_equal(w->result.outcome, KFX_OUTCOME_RETRY);
+    assert_int_equal(w->result.condition_count, 0);
+    assert_int_equal(json_array_size(w->api.log), 0);
+}
+
+/* Nothing secret may be in what goes over the bus. */
+static void test_no_secret_in_result(void **state)
+{
+    world_t *w = *state;
+    bring_up(w);
+    const char *key = kfx_json_str(kfx_fake_get(&w->api, NS "/secrets/k8s-certs"), "data", "ca.key");
+    zframe_t *frame = kfx_result_encode(&w->result);
+    assert_null(memmem(zframe_data(frame), zframe_size(frame), key, 40));
+    assert_null(memmem(zframe_data(frame), zframe_size(frame), "PRIVATE", 7));
+    zframe_destroy(&frame);
+}
+
+int main(void)
+{
+#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+    const struct CMUnitTest tests[] = {
+        T(test_life),
+        T(test_rest_is_silent),
+        T(test_restart_reads_little),
+        T(test_drift_is_repaired),
+        T(test_deleted_kubeconfig),
+        T(test_new_identity),
+        T(test_lost_race_for_certs),
+        T(test_config_change_reissues),
+        T(test_exposure_change_prunes),
+        T(test_openshift_waits_for_host),
+        T(test_foreign_namespace),
+        T(test_foreign_object),
+        T(test_recreated_plane),
+        T(test_takeover_pending),
+        T(test_label_restored),
+        T(test_teardown),
+        T(test_version_is_recorded_first),
+        T(test_version_asked_for),
+        T(test_bad_config),
+        T(test_failures),
+        T(test_stop),
+        T(test_no_secret_in_result),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,32 @@
+/* reconcilers/type.h: what makes a control plane type: one table per type in a folder of its own, listed in types.c. */
+#ifndef KFX_RECONCILERS_TYPE_H
+#define KFX_RECONCILERS_TYPE_H
+
+#include "base/error.h"
+#include "reconcilers/config.h"
+
+#include <jansson.h>
+#include <stdint.h>
+
+typedef struct kfx_run kfx_run_t; /* reconcilers/run.h */
+
+typedef struct {
+    const char *name;     /* spec.type */
+    uint32_t revision;    /* of the manifests: raised by one whenever they change, so that during a rollout of KubeFlex only
+                             the newest workers get work */
+    const char *workload; /* the Deployment whose readiness starts the live probe */
+    const char *secret_name, *secret_key, *secret_in_cluster_key; /* status.secretRef */
+
+    /* Brings every child object to what is desired. The Namespace is this uid's already. 0 when all is as desired; -1 with
+     * run->sync set when something is missing or failed. */
+    int (*sync)(kfx_run_t *run);
+    /* Puts the plane's authority into run->memo.ca_pem, reading it if need be. -1 with run->sync set. */
+    int (*authority)(kfx_run_t *run);
+    /* For people: the manifests of a plane as a JSON array, without Secrets and without marks of ownership. */
+    json_t *(*render)(const char *plane, const kfx_config_t *config, kfx_error_t *err);
+} kfx_type_t;
+
+const kfx_type_t *kfx_type_lookup(const char *name); /* NULL: not built */
+const char *kfx_type_names(void);                    /* "k8s", for messages */
+
+#endif
