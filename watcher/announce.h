@@ -1,0 +1,18 @@
+/* watcher/announce.h: which Events a change of status is worth. Pure; announce.c also sends them (watcher.h). */
+#ifndef KFX_WATCHER_ANNOUNCE_H
+#define KFX_WATCHER_ANNOUNCE_H
+
+#include "watcher/status.h"
+
+typedef struct {
+    const char *type, *reason, *message; /* message borrowed from the status */
+} kfx_announcement_t;
+
+typedef struct {
+    size_t count;
+    kfx_announcement_t list[4];
+} kfx_news_t;
+
+void kfx_announce_news(const kfx_status_t *before, const kfx_status_t *after, kfx_news_t *news);
+
+#endif

@@ -1,0 +1,136 @@
+/* watcher/planes.h: everything the watcher knows, one entry a plane, small enough for 10,000 planes with ten children each.
+ * Single-threaded: the main loop. */
+#ifndef KFX_WATCHER_PLANES_H
+#define KFX_WATCHER_PLANES_H
+
+#include "proto/proto.h"
+#include "watcher/reduce.h"
+
+#define KFX_SERVICES_MAX 2 /* kfx_type_services */
+
+/* An object of a plane. */
+typedef struct kfx_tracked {
+    struct kfx_tracked *next;
+    const char *kind;  /* literal */
+    const char *name;  /* interned */
+    const char *owner; /* interned uid of the controller ownerReference, "" if none */
+    char uid[KFX_SEEN_UID_SIZE];
+    char rv[KFX_SEEN_RV_SIZE];
+    char hash[KFX_HASH_SIZE];
+    bool ready : 1;
+    bool terminating : 1;
+    bool fresh : 1; /* seen by the list that is going on */
+    bool drifted : 1;
+    uint64_t fields;   /* what our field manager owns now, as a hash; 0: nothing */
+    uint64_t baseline; /* the same after our last write */
+    uint32_t told[KFX_SERVICES_MAX]; /* kfx_child_view as the service knows it; 0: it does not know the object */
+} kfx_tracked_t;
+
+/* An object that a DONE reported as written before the watch showed it. */
+typedef struct kfx_promise {
+    struct kfx_promise *next;
+    uint8_t service;
+    uint64_t id; /* kind, name, uid and applied-hash, hashed */
+    char rv[KFX_SEEN_RV_SIZE];
+} kfx_promise_t;
+
+/* What a service said last about the plane. */
+typedef struct {
+    kfx_outcome_t outcome;
+    int64_t generation;
+    uint64_t epoch, seq, lease, task; /* of the DONE, for its ACK */
+    bool acked;
+    kfx_status_t *says; /* conditions (without times), version, secretRef; owned */
+} kfx_verdict_t;
+
+/* The plane as one service is served with it. */
+typedef struct {
+    kfx_verdict_t *verdict; /* merged into the status; NULL: none yet */
+    kfx_verdict_t *held;    /* outcome DOWN: merged only when the outage lasts */
+    int64_t down_since;     /* kfx_now_ms of the first DOWN in a row, 0 if none */
+    uint64_t sent_seq;      /* of the last EVENT of this leadership, 0: none */
+    uint64_t done_seq;      /* of the last DONE for it */
+    int64_t told_generation;
+    uint32_t told_config; /* kubeflex-config as the service knows it */
+    bool told : 1;        /* an EVENT was sent in this session of the bus */
+    bool told_deleting : 1;
+    bool lost_child : 1; /* a child it knew is gone */
+    bool lag : 1;        /* the bus's copy of the digest misses what the service itself wrote */
+    bool noted : 1;      /* the outage of the service is in the status */
+    bool gone : 1;       /* said GONE for this uid */
+} kfx_view_t;
+
+typedef enum { KFX_OP_NONE, KFX_OP_FINALIZER, KFX_OP_STATUS, KFX_OP_READ } kfx_op_t;
+
+typedef struct kfx_plane {
+    char *name;
+    /* The ControlPlane; valid while present. */
+    bool present : 1;
+    bool deleting : 1;
+    bool finalizer : 1;
+    bool fresh : 1;  /* seen by the list that is going on */
+    bool dirty : 1;  /* queued for a step */
+    bool timed : 1;  /* first seen live: creation to Ready is measurable */
+    const char *uid; /* interned */
+    const char *type;
+    const char *finalizers; /* interned, each followed by '\n' */
+    char rv[KFX_SEEN_RV_SIZE];
+    int64_t generation;
+    int64_t first_seen;
+    kfx_status_t *status;
+
+    kfx_tracked_t *children;
+    kfx_promise_t *promises;
+    kfx_view_t views[KFX_SERVICES_MAX]; /* in the order of kfx_type_services */
+
+    kfx_op_t op;      /* the one write (or read) that is on its way */
+    unsigned fails;   /* of writes in a row */
+    int64_t retry_at; /* no write before; 0: none failed */
+    int8_t counted;   /* slot in the gauges + 1, see stats.c */
+    struct kfx_plane *next_dirty;
+} kfx_plane_t;
+
+typedef struct kfx_planes kfx_planes_t;
+
+kfx_planes_t *kfx_planes_new(void);
+void kfx_planes_destroy(kfx_planes_t **self_p);
+kfx_plane_t *kfx_planes_find(kfx_planes_t *self, const char *name);
+kfx_plane_t *kfx_planes_get(kfx_planes_t *self, const char *name); /* made where it is not there */
+size_t kfx_planes_count(kfx_planes_t *self);
+/* Frees the entry when there is neither a ControlPlane nor a child nor a write on its way. True when it did. */
+bool kfx_planes_purge(kfx_planes_t *self, kfx_plane_t *plane);
+/* Calls fn for each; fn must not add or remove entries. */
+void kfx_planes_each(kfx_planes_t *self, void (*fn)(void *ctx, kfx_plane_t *plane), void *ctx);
+
+/* 1 when a is newer than b, 0 when equal, -1 when older. Resource versions are decimal numbers (KEP-5504); whatever is
+ * none counts as newer. */
+int kfx_rv_compare(const char *a, const char *b);
+
+/* Takes what the watch (or the answer to a write) showed. Older than what is known: ignored. False when nothing changed. */
+bool kfx_plane_update(kfx_plane_t *plane, kfx_seen_plane_t *seen);
+/* The ControlPlane is gone. */
+void kfx_plane_forget(kfx_plane_t *plane);
+
+/* NULL where there is none. */
+kfx_tracked_t *kfx_plane_child(kfx_plane_t *plane, const char *kind, const char *name);
+/* Takes what a watch showed; promises that it keeps are told to the services. */
+void kfx_plane_child_update(kfx_plane_t *plane, const kfx_seen_child_t *seen);
+void kfx_plane_child_remove(kfx_plane_t *plane, const char *kind, const char *name, const char *uid);
+/* Removes children of that kind that the list did not show. Returns how many. */
+size_t kfx_plane_sweep(kfx_plane_t *plane, const char *kind);
+
+/* What a service reported as written: an echo of it is no news for that service. */
+void kfx_plane_wrote(kfx_plane_t *plane, size_t service, const kfx_written_t *written);
+
+/* The object is ours, unharmed and, if a workload, not ready: as a write of ours leaves it. */
+bool kfx_child_plain(const kfx_plane_t *plane, const kfx_tracked_t *child);
+/* Has this plane's controller ownerReference. */
+bool kfx_child_owned(const kfx_plane_t *plane, const kfx_tracked_t *child);
+/* A number for what a service can see of the object; never 0, and odd where the object is ready. */
+uint32_t kfx_child_view(const kfx_plane_t *plane, const kfx_tracked_t *child);
+
+void kfx_verdict_free(kfx_verdict_t **verdict_p);
+/* A new leadership or a new session with the bus: nobody knows anything. */
+void kfx_view_reset(kfx_view_t *view);
+
+#endif

@@ -1,0 +1,54 @@
+/* watcher/reduce.h: JSON objects of the API server -> the few facts the watcher keeps. Pure: run in the I/O thread. */
+#ifndef KFX_WATCHER_REDUCE_H
+#define KFX_WATCHER_REDUCE_H
+
+#include "proto/model.h"
+#include "watcher/status.h"
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#define KFX_SEEN_RV_SIZE 24  /* an unsigned 64-bit number has 20 digits */
+#define KFX_SEEN_UID_SIZE 40 /* a UUID has 36 characters */
+#define KFX_HASH_SIZE 17     /* 16 hex digits of SHA-256 */
+#define KFX_CHILD_NAME_MAX 127 /* what a digest carries (proto.h) */
+
+/* Objects whose name, uid or resourceVersion does not fit are left out whole: a cut uid would be another object. */
+
+/* A ControlPlane. */
+typedef struct {
+    char name[KFX_NAME_SIZE];
+    char uid[KFX_SEEN_UID_SIZE];
+    char rv[KFX_SEEN_RV_SIZE];
+    char type[32]; /* spec.type; "" where there is none */
+    int64_t generation;
+    bool deleting;
+    bool finalizer;      /* has ours */
+    char *finalizers;    /* all of them, each followed by '\n'; owned */
+    kfx_status_t *status; /* owned; NULL where there is none yet */
+} kfx_seen_plane_t;
+
+/* An object that belongs to a plane by its label (a Namespace: by its name). */
+typedef struct {
+    const char *kind; /* literal */
+    char plane[KFX_NAME_SIZE];
+    char name[KFX_CHILD_NAME_MAX + 1];
+    char uid[KFX_SEEN_UID_SIZE];
+    char rv[KFX_SEEN_RV_SIZE];
+    char hash[32];            /* annotation applied-hash */
+    char owner[KFX_SEEN_UID_SIZE]; /* uid of the controller ownerReference */
+    uint64_t fields;          /* first 16 hex digits of SHA-256 over what our field manager owns; 0: it owns nothing */
+    bool touched;             /* somebody else's fields are as new as ours, or newer */
+    bool ready;
+    bool terminating;
+} kfx_seen_child_t;
+
+/* NULL where it is no usable object. Fresh; kfx_seen_plane_free. */
+kfx_seen_plane_t *kfx_reduce_plane(const json_t *object);
+void kfx_seen_plane_free(void *seen); /* NULL-safe */
+
+/* NULL where the object is none of a plane's (no label, another namespace than the plane's). Fresh; free. */
+kfx_seen_child_t *kfx_reduce_child(const char *kind, const json_t *object);
+
+#endif

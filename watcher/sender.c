@@ -1,0 +1,70 @@
+#include "watcher/sender.h"
+
+static uint32_t config_view(const char *service, const kfx_config_seen_t *config)
+{
+    if (!config->exists || !kfx_service_wants(service, "ConfigMap", KFX_CONFIGMAP))
+        return 0;
+    uint32_t h = 2166136261u; /* FNV-1a */
+    for (const char *p = config->uid; *p; p++)
+        h = (h ^ (unsigned char)*p) * 16777619u;
+    for (const char *p = config->rv; *p; p++)
+        h = (h ^ (unsigned char)*p) * 16777619u;
+    return h | 1;
+}
+
+/* Each object has one service that writes it. */
+static bool is_writer(const char *service, const kfx_tracked_t *child)
+{
+    bool storage = strcmp(service, KFX_SERVICE_STORAGE) == 0;
+    bool dsn = strcmp(child->kind, "Secret") == 0 && strcmp(child->name, KFX_SECRET_DSN) == 0;
+    return storage == dsn;
+}
+
+bool kfx_sender_waits(const kfx_view_t *view)
+{
+    return view->sent_seq > view->done_seq;
+}
+
+kfx_send_t kfx_sender_decide(const kfx_plane_t *plane, size_t index, const char *service,
+                             const kfx_config_seen_t *config)
+{
+    const kfx_view_t *view = &plane->views[index];
+    if (!view->told)
+        return KFX_SEND_NOW;
+    if (plane->deleting && view->gone)
+        return KFX_SEND_NOTHING;
+    if (view->told_generation != plane->generation || view->told_deleting != plane->deleting || view->lost_child ||
+        view->told_config != config_view(service, config))
+        return KFX_SEND_NOW;
+    kfx_send_t answer = KFX_SEND_NOTHING;
+    for (const kfx_tracked_t *c = plane->children; c; c = c->next) {
+        if (!kfx_service_wants(service, c->kind, c->name) || c->told[index] == kfx_child_view(plane, c))
+            continue;
+        bool own = kfx_sender_waits(view) && is_writer(service, c) && kfx_child_plain(plane, c);
+        if (!own)
+            return KFX_SEND_NOW;
+        answer = KFX_SEND_LATER;
+    }
+    return answer;
+}
+
+void kfx_sender_sent(kfx_plane_t *plane, size_t index, const char *service, const kfx_config_seen_t *config,
+                     uint64_t seq)
+{
+    kfx_view_t *view = &plane->views[index];
+    view->told = true;
+    view->told_generation = plane->generation;
+    view->told_deleting = plane->deleting;
+    view->told_config = config_view(service, config);
+    view->lost_child = false;
+    view->lag = false;
+    view->sent_seq = seq;
+    for (kfx_tracked_t *c = plane->children; c; c = c->next)
+        c->told[index] = kfx_service_wants(service, c->kind, c->name) ? kfx_child_view(plane, c) : 0;
+}
+
+bool kfx_sender_refresh(const kfx_view_t *view, const kfx_result_t *result)
+{
+    return view->lag && result->retry_after_ms > 0 &&
+           (result->outcome == KFX_OUTCOME_OK || result->outcome == KFX_OUTCOME_WAITING);
+}

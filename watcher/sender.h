@@ -1,0 +1,23 @@
+/* watcher/sender.h: whether a service has to hear of a plane. Pure decisions over planes.h. */
+#ifndef KFX_WATCHER_SENDER_H
+#define KFX_WATCHER_SENDER_H
+
+#include "watcher/digest.h"
+
+typedef enum {
+    KFX_SEND_NOTHING, /* it knows everything it can see */
+    KFX_SEND_LATER,   /* what changed looks like its own running task's work: its DONE will tell */
+    KFX_SEND_NOW
+} kfx_send_t;
+
+kfx_send_t kfx_sender_decide(const kfx_plane_t *plane, size_t index, const char *service,
+                             const kfx_config_seen_t *config);
+/* An EVENT with this sequence number left: the service knows everything now. */
+void kfx_sender_sent(kfx_plane_t *plane, size_t index, const char *service, const kfx_config_seen_t *config,
+                     uint64_t seq);
+/* An EVENT of ours has no DONE yet. */
+bool kfx_sender_waits(const kfx_view_t *view);
+/* After a DONE that asks to be run again by the bus's clock: its copy of the digest should be right by then. */
+bool kfx_sender_refresh(const kfx_view_t *view, const kfx_result_t *result);
+
+#endif

@@ -1,0 +1,155 @@
+#include "watcher/status.h"
+
+#include "base/clock.h"
+#include "base/json.h"
+#include "base/mem.h"
+
+#include <string.h>
+
+#define CONDITIONS_MAX 64
+
+static size_t size_of(const char *text)
+{
+    return text ? strlen(text) + 1 : 0;
+}
+
+static const char *put(char **at, const char *text)
+{
+    if (!text)
+        return NULL;
+    size_t size = strlen(text) + 1;
+    char *start = memcpy(*at, text, size);
+    *at += size;
+    return start;
+}
+
+kfx_status_t *kfx_status_dup(const kfx_status_t *value)
+{
+    size_t size = sizeof *value + value->count * sizeof(kfx_cond_t);
+    size += size_of(value->secret_ns) + size_of(value->secret_name) + size_of(value->secret_key) +
+            size_of(value->secret_in_cluster_key) + size_of(value->version);
+    for (size_t i = 0; i < value->count; i++) {
+        const kfx_cond_t *c = &value->conds[i];
+        size += size_of(c->type) + size_of(c->status) + size_of(c->reason) + size_of(c->message);
+    }
+    kfx_status_t *self = kfx_xcalloc(1, size);
+    kfx_cond_t *conds = (kfx_cond_t *)(self + 1);
+    char *at = (char *)(conds + value->count);
+    self->observed_generation = value->observed_generation;
+    self->secret_ns = put(&at, value->secret_ns);
+    self->secret_name = put(&at, value->secret_name);
+    self->secret_key = put(&at, value->secret_key);
+    self->secret_in_cluster_key = put(&at, value->secret_in_cluster_key);
+    self->version = put(&at, value->version);
+    self->count = value->count;
+    self->conds = conds;
+    for (size_t i = 0; i < value->count; i++) {
+        const kfx_cond_t *c = &value->conds[i];
+        conds[i] = (kfx_cond_t){put(&at, c->type),    put(&at, c->status), put(&at, c->reason),
+                                put(&at, c->message), c->transition,       c->update};
+    }
+    return self;
+}
+
+static const char *text_or_empty(const json_t *object, const char *key)
+{
+    const char *text = kfx_json_str(object, key);
+    return text ? text : "";
+}
+
+static time_t time_of(const json_t *object, const char *key)
+{
+    const char *text = kfx_json_str(object, key);
+    return text ? kfx_rfc3339_parse(text) : (time_t)-1;
+}
+
+kfx_status_t *kfx_status_from_json(const json_t *status)
+{
+    if (!json_is_object(status) || json_object_size(status) == 0)
+        return NULL;
+    kfx_cond_t conds[CONDITIONS_MAX];
+    kfx_status_t value = {.observed_generation = kfx_json_int(status, 0, "observedGeneration"),
+                          .secret_ns = kfx_json_str(status, "secretRef", "namespace"),
+                          .secret_name = kfx_json_str(status, "secretRef", "name"),
+                          .secret_key = kfx_json_str(status, "secretRef", "key"),
+                          .secret_in_cluster_key = kfx_json_str(status, "secretRef", "inClusterKey"),
+                          .version = kfx_json_str(status, "kubernetesVersion"),
+                          .conds = conds};
+    size_t i;
+    json_t *c;
+    json_array_foreach(kfx_json_get(status, "conditions"), i, c)
+    {
+        if (!json_is_object(c) || value.count == CONDITIONS_MAX)
+            continue;
+        conds[value.count++] =
+            (kfx_cond_t){text_or_empty(c, "type"),    text_or_empty(c, "status"),      text_or_empty(c, "reason"),
+                         text_or_empty(c, "message"), time_of(c, "lastTransitionTime"), time_of(c, "lastUpdateTime")};
+    }
+    return kfx_status_dup(&value);
+}
+
+json_t *kfx_status_to_json(const kfx_status_t *status)
+{
+    json_t *conditions = json_array();
+    for (size_t i = 0; i < status->count; i++) {
+        const kfx_cond_t *c = &status->conds[i];
+        char transition[KFX_RFC3339_SIZE], update[KFX_RFC3339_SIZE];
+        kfx_rfc3339(transition, c->transition);
+        kfx_rfc3339(update, c->update);
+        json_array_append_new(conditions, json_pack("{s:s, s:s, s:s, s:s, s:s, s:s}", "type", c->type, "status",
+                                                    c->status, "reason", c->reason, "message", c->message,
+                                                    "lastTransitionTime", transition, "lastUpdateTime", update));
+    }
+    json_t *out = json_object();
+    json_object_set_new(out, "conditions", conditions);
+    json_object_set_new(out, "observedGeneration", json_integer(status->observed_generation));
+    if (status->secret_name) {
+        json_t *ref = json_object();
+        json_object_set_new(ref, "namespace", json_string(status->secret_ns ? status->secret_ns : ""));
+        json_object_set_new(ref, "name", json_string(status->secret_name));
+        json_object_set_new(ref, "inClusterKey",
+                            json_string(status->secret_in_cluster_key ? status->secret_in_cluster_key : ""));
+        if (status->secret_key)
+            json_object_set_new(ref, "key", json_string(status->secret_key));
+        json_object_set_new(out, "secretRef", ref);
+    }
+    if (status->version)
+        json_object_set_new(out, "kubernetesVersion", json_string(status->version));
+    return out;
+}
+
+const kfx_cond_t *kfx_status_cond(const kfx_status_t *status, const char *type)
+{
+    for (size_t i = 0; status && i < status->count; i++)
+        if (strcmp(status->conds[i].type, type) == 0)
+            return &status->conds[i];
+    return NULL;
+}
+
+bool kfx_status_is(const kfx_status_t *status, const char *type, const char *value)
+{
+    const kfx_cond_t *c = kfx_status_cond(status, type);
+    return c && strcmp(c->status, value) == 0;
+}
+
+static bool same(const char *a, const char *b)
+{
+    return a == b || (a && b && strcmp(a, b) == 0);
+}
+
+bool kfx_status_equal(const kfx_status_t *a, const kfx_status_t *b)
+{
+    if (!a || !b)
+        return a == b;
+    if (a->observed_generation != b->observed_generation || a->count != b->count || !same(a->secret_ns, b->secret_ns) ||
+        !same(a->secret_name, b->secret_name) || !same(a->secret_key, b->secret_key) ||
+        !same(a->secret_in_cluster_key, b->secret_in_cluster_key) || !same(a->version, b->version))
+        return false;
+    for (size_t i = 0; i < a->count; i++) {
+        const kfx_cond_t *x = &a->conds[i], *y = &b->conds[i];
+        if (!same(x->type, y->type) || !same(x->status, y->status) || !same(x->reason, y->reason) ||
+            !same(x->message, y->message) || x->transition != y->transition || x->update != y->update)
+            return false;
+    }
+    return true;
+}

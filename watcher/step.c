@@ -1,0 +1,185 @@
+/* watcher/step.c: a dirty plane -> what is to be done about it now. Level-triggered: everything is derived from what is
+ * known, so a step may run at any time and as often as one likes. */
+#include "base/clock.h"
+#include "base/log.h"
+#include "watcher/finalizer.h"
+#include "watcher/merge.h"
+#include "watcher/watcher.h"
+
+void kfx_watcher_mark(kfx_watcher_t *self, kfx_plane_t *plane)
+{
+    if (plane->dirty)
+        return;
+    plane->dirty = true;
+    plane->next_dirty = self->dirty;
+    self->dirty = plane;
+}
+
+static void mark_one(void *ctx, kfx_plane_t *plane)
+{
+    kfx_watcher_mark(ctx, plane);
+}
+
+void kfx_watcher_mark_all(kfx_watcher_t *self)
+{
+    kfx_planes_each(self->planes, mark_one, self);
+}
+
+static void send_events(kfx_watcher_t *self, kfx_plane_t *plane, const kfx_stance_t *stance)
+{
+    if (!self->connected || !self->told)
+        return; /* the snapshot will say it */
+    for (size_t i = 0; i < stance->count; i++)
+        if (kfx_sender_decide(plane, i, stance->services[i], &self->config) == KFX_SEND_NOW)
+            kfx_bus_send(self, plane, stance, i);
+}
+
+static bool all_gone(const kfx_plane_t *plane, const kfx_stance_t *stance)
+{
+    for (size_t i = 0; i < stance->count; i++)
+        if (!plane->views[i].gone)
+            return false;
+    return true;
+}
+
+/* A DOWN service's own words are taken over once the outage has lasted. */
+static void settle_held(kfx_watcher_t *self, kfx_plane_t *plane, const kfx_stance_t *stance)
+{
+    for (size_t i = 0; i < stance->count; i++) {
+        kfx_view_t *view = &plane->views[i];
+        if (!view->held)
+            continue;
+        int64_t left = view->down_since + self->opts.outage_ms - kfx_now_ms();
+        if (left > 0) {
+            kfx_bus_sweep_later(self, left);
+            continue;
+        }
+        kfx_verdict_free(&view->verdict);
+        view->verdict = KFX_STEAL(view->held);
+    }
+}
+
+/* The plane needs this service and has nothing good to show without it. */
+static bool suffers(const kfx_plane_t *plane, const kfx_view_t *view, const char *type)
+{
+    if (!kfx_sender_waits(view))
+        return false;
+    return plane->deleting || !plane->status || plane->status->observed_generation < plane->generation ||
+           !kfx_status_is(plane->status, type, "True");
+}
+
+typedef struct {
+    char text[KFX_SERVICES_MAX][256];
+} texts_t;
+
+static void outage_note(kfx_note_t *note, const char *service, kfx_state_t state, const kfx_type_info_t *type,
+                        char text[256])
+{
+    bool storage = strcmp(service, KFX_SERVICE_STORAGE) == 0;
+    note->type = storage ? "StorageReady" : "Synced";
+    note->message = text;
+    if (storage && state == KFX_STATE_NO_WORKER) {
+        note->reason = "NoStorageAgent";
+        snprintf(text, 256, "no storage agent is running: look at Deployment kubeflex-storage-agent in namespace %s",
+                 KFX_SYSTEM_NAMESPACE);
+    } else if (storage) {
+        note->reason = "PostgresUnavailable";
+        snprintf(text, 256, "the storage agent cannot reach Postgres: look at StatefulSet postgres-postgresql in "
+                            "namespace %s",
+                 KFX_SYSTEM_NAMESPACE);
+    } else if (state == KFX_STATE_NO_WORKER) {
+        note->reason = "NoReconciler";
+        snprintf(text, 256,
+                 "no reconciler for type %s is running: look at Deployment kubeflex-reconciler-%s in namespace %s",
+                 type->name, type->name, KFX_SYSTEM_NAMESPACE);
+    } else {
+        note->reason = "ReconcileError";
+        snprintf(text, 256, "the reconciler for type %s cannot reach the API server: look at its log", type->name);
+    }
+}
+
+static void add_outages(kfx_watcher_t *self, kfx_plane_t *plane, const kfx_stance_t *stance, kfx_merge_t *in,
+                        texts_t *texts)
+{
+    for (size_t i = 0; i < stance->count; i++) {
+        kfx_view_t *view = &plane->views[i];
+        kfx_state_t state = kfx_bus_outage(self, stance->services[i]);
+        bool storage = strcmp(stance->services[i], KFX_SERVICE_STORAGE) == 0;
+        if (state != KFX_STATE_UP && suffers(plane, view, storage ? "StorageReady" : "Synced"))
+            view->noted = true;
+        if (!view->noted || state == KFX_STATE_UP)
+            continue; /* once it is back, what was written stands until its next DONE */
+        outage_note(&in->notes[in->note_count++], stance->services[i], state, stance->type, texts->text[i]);
+    }
+}
+
+static void ack_all(kfx_watcher_t *self, kfx_plane_t *plane, const kfx_stance_t *stance)
+{
+    for (size_t i = 0; i < stance->count; i++)
+        if (plane->views[i].verdict && !plane->views[i].verdict->acked)
+            kfx_bus_ack(self, plane, stance->services[i], plane->views[i].verdict);
+}
+
+static bool may_write(kfx_watcher_t *self, const kfx_plane_t *plane)
+{
+    if (plane->op != KFX_OP_NONE)
+        return false; /* its answer marks the plane again */
+    if (plane->retry_at == 0 || kfx_now_ms() >= plane->retry_at)
+        return true;
+    kfx_writer_later(self, plane);
+    return false;
+}
+
+static void step_status(kfx_watcher_t *self, kfx_plane_t *plane, const kfx_stance_t *stance)
+{
+    texts_t texts;
+    kfx_merge_t in = {.plane = plane, .services = stance->count, .now = time(NULL)};
+    settle_held(self, plane, stance);
+    if (stance->reason)
+        in.notes[in.note_count++] = (kfx_note_t){"Synced", stance->reason, stance->message};
+    add_outages(self, plane, stance, &in, &texts);
+    kfx_status_t *status = kfx_merge(&in);
+    if (!status) {
+        ack_all(self, plane, stance);
+        return;
+    }
+    if (may_write(self, plane))
+        kfx_writer_submit(self, plane, KFX_OP_STATUS, kfx_status_patch(plane, status));
+    free(status);
+}
+
+static void step(kfx_watcher_t *self, kfx_plane_t *plane)
+{
+    kfx_stats_plane(self->stats, plane);
+    if (!self->leading || !self->synced || !plane->present)
+        return;
+    kfx_stance_t stance;
+    kfx_judge(plane, &stance);
+    if (plane->deleting && !plane->finalizer)
+        return; /* not ours to hold: others' finalizers do */
+    if (stance.count > 0 && !plane->finalizer) {
+        if (may_write(self, plane))
+            kfx_writer_submit(self, plane, KFX_OP_FINALIZER, kfx_finalizer_add(plane));
+        return; /* nothing is made for a plane that could vanish without us */
+    }
+    send_events(self, plane, &stance);
+    if (plane->deleting && all_gone(plane, &stance)) { /* at once where nobody serves it */
+        if (may_write(self, plane))
+            kfx_writer_submit(self, plane, KFX_OP_FINALIZER, kfx_finalizer_remove(plane));
+        return;
+    }
+    step_status(self, plane, &stance);
+}
+
+void kfx_watcher_flush(kfx_watcher_t *self)
+{
+    kfx_bus_snapshot(self);
+    while (self->dirty) {
+        kfx_plane_t *plane = self->dirty;
+        self->dirty = plane->next_dirty;
+        plane->next_dirty = NULL;
+        plane->dirty = false;
+        step(self, plane);
+        kfx_planes_purge(self->planes, plane);
+    }
+}

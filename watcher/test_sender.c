@@ -1,0 +1,311 @@
+/* What a service hears of, and what it does not: echoes of its own writes. */
+#include "base/mem.h"
+#include "watcher/intern.h"
+#include "watcher/sender.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#define RECONCILE 0
+#define STORAGE 1
+static const char *const services[] = {"reconcile.k8s", "storage"};
+static kfx_config_seen_t config = {true, "cfg", "5"};
+static uint64_t seq;
+
+static kfx_seen_child_t seen(const char *kind, const char *name, const char *rv, const char *hash)
+{
+    kfx_seen_child_t c = {.kind = kind, .fields = 11, .ready = strcmp(kind, "Deployment") != 0};
+    kfx_copy(c.plane, sizeof c.plane, "cp1");
+    kfx_copy(c.name, sizeof c.name, name);
+    snprintf(c.uid, sizeof c.uid, "uid-%.20s", name);
+    kfx_copy(c.rv, sizeof c.rv, rv);
+    kfx_copy(c.hash, sizeof c.hash, hash);
+    kfx_copy(c.owner, sizeof c.owner, "u-1");
+    return c;
+}
+
+static kfx_planes_t *planes;
+
+static kfx_plane_t *new_plane(void)
+{
+    seq = 0;
+    planes = kfx_planes_new();
+    kfx_plane_t *plane = kfx_planes_get(planes, "cp1");
+    kfx_seen_plane_t p = {.name = "cp1", .uid = "u-1", .rv = "1", .type = "k8s", .generation = 1, .finalizers = NULL};
+    assert_true(kfx_plane_update(plane, &p));
+    return plane;
+}
+
+static void done_with(void)
+{
+    kfx_planes_destroy(&planes);
+    assert_int_equal(kfx_intern_count(), 0);
+}
+
+static kfx_send_t decide(kfx_plane_t *plane, size_t service)
+{
+    return kfx_sender_decide(plane, service, services[service], &config);
+}
+
+static void tell(kfx_plane_t *plane, size_t service)
+{
+    kfx_sender_sent(plane, service, services[service], &config, ++seq);
+}
+
+static void done(kfx_plane_t *plane, size_t service)
+{
+    plane->views[service].done_seq = plane->views[service].sent_seq;
+}
+
+static void wrote(kfx_plane_t *plane, size_t service, const char *kind, const char *name, const char *rv,
+                  const char *hash)
+{
+    kfx_written_t w = {0};
+    kfx_copy(w.kind, sizeof w.kind, kind);
+    kfx_copy(w.name, sizeof w.name, name);
+    snprintf(w.uid, sizeof w.uid, "uid-%.20s", name);
+    kfx_copy(w.rv, sizeof w.rv, rv);
+    kfx_copy(w.hash, sizeof w.hash, hash);
+    kfx_plane_wrote(plane, service, &w);
+}
+
+static void show(kfx_plane_t *plane, kfx_seen_child_t c)
+{
+    kfx_plane_child_update(plane, &c);
+}
+
+static void test_first_and_generation(void **state)
+{
+    (void)state;
+    kfx_plane_t *p = new_plane();
+    assert_int_equal(decide(p, RECONCILE), KFX_SEND_NOW);
+    tell(p, RECONCILE);
+    assert_int_equal(decide(p, RECONCILE), KFX_SEND_NOTHING);
+    p->generation = 2;
+    assert_int_equal(decide(p, RECONCILE), KFX_SEND_NOW);
+    tell(p, RECONCILE);
+    p->deleting = true;
+    assert_int_equal(decide(p, RECONCILE), KFX_SEND_NOW);
+    tell(p, RECONCILE);
+    p->views[RECONCILE].gone = true; /* said GONE: what vanishes now is no news */
+    p->generation = 3;
+    assert_int_equal(decide(p, RECONCILE), KFX_SEND_NOTHING);
+    done_with();
+}
+
+static void test_config(void **state)
+{
+    (void)state;
+    kfx_plane_t *p = new_plane();
+    tell(p, RECONCILE);
+    tell(p, STORAGE);
+    kfx_copy(config.rv, sizeof config.rv, "6");
+    assert_int_equal(decide(p, RECONCILE), KFX_SEND_NOW);
+    assert_int_equal(decide(p, STORAGE), KFX_SEND_NOTHING);
+    kfx_digest_t *d = kfx_plane_digest(p, services[RECONCILE], &config);
+    assert_string_equal(kfx_digest_child(d, "ConfigMap", KFX_CONFIGMAP)->rv, "6");
+    kfx_digest_free(d);
+    done_with();
+}
+
+/* The watch shows what the running task writes, before and after its DONE. */
+static void test_echo(void **state)
+{
+    (void)state;
+    kfx_plane_t *p = new_plane();
+    tell(p, RECONCILE);
+    tell(p, STORAGE);
+    show(p, seen("Namespace", "cp1-system", "20", "aa"));
+    show(p, seen("Service", "cp1", "21", "bb"));
+    assert_int_equal(decide(p, RECONCILE), KFX_SEND_LATER); /* its DONE will tell */
+    assert_int_equal(decide(p, STORAGE), KFX_SEND_NOW);     /* it waits for the Namespace */
+    wrote(p, RECONCILE, "Namespace", "cp1-system", "20", "aa");
+    wrote(p, RECONCILE, "Service", "cp1", "21", "bb");
+    wrote(p, RECONCILE, "Deployment", "kube-apiserver", "22", "cc"); /* the watch is late */
+    done(p, RECONCILE);
+    assert_int_equal(decide(p, RECONCILE), KFX_SEND_NOTHING);
+    show(p, seen("Deployment", "kube-apiserver", "22", "cc"));
+    assert_int_equal(decide(p, RECONCILE), KFX_SEND_NOTHING);
+
+    kfx_seen_child_t d = seen("Deployment", "kube-apiserver", "23", "cc"); /* status moved, still not ready */
+    show(p, d);
+    assert_int_equal(decide(p, RECONCILE), KFX_SEND_NOTHING);
+    d = seen("Deployment", "kube-apiserver", "24", "cc");
+    d.ready = true;
+    show(p, d);
+    assert_int_equal(decide(p, RECONCILE), KFX_SEND_NOW); /* ready is news, running task or not */
+    tell(p, RECONCILE);
+    assert_int_equal(decide(p, RECONCILE), KFX_SEND_NOTHING);
+    assert_false(p->views[RECONCILE].lag);
+    done_with();
+}
+
+static void test_others_writes(void **state)
+{
+    (void)state;
+    kfx_plane_t *p = new_plane();
+    tell(p, RECONCILE);
+    show(p, seen("Secret", KFX_SECRET_DSN, "30", "dd")); /* the storage agent's */
+    assert_int_equal(decide(p, RECONCILE), KFX_SEND_NOW);
+    tell(p, RECONCILE);
+    done(p, RECONCILE);
+    show(p, seen("Secret", "k8s-certs", "31", "ee")); /* nobody said he wrote it */
+    assert_int_equal(decide(p, RECONCILE), KFX_SEND_NOW);
+    tell(p, RECONCILE);
+    kfx_plane_child_remove(p, "Secret", "k8s-certs", "another-uid");
+    assert_int_equal(decide(p, RECONCILE), KFX_SEND_NOTHING);
+    kfx_plane_child_remove(p, "Secret", "k8s-certs", "uid-k8s-certs");
+    assert_int_equal(decide(p, RECONCILE), KFX_SEND_NOW);
+    assert_int_equal(decide(p, STORAGE), KFX_SEND_NOW); /* never told */
+    tell(p, STORAGE);
+    show(p, seen("Secret", "k8s-certs", "33", "ee"));
+    assert_int_equal(decide(p, STORAGE), KFX_SEND_NOTHING); /* not of interest to it */
+    done_with();
+}
+
+static void test_unready_during_a_write(void **state)
+{
+    (void)state;
+    kfx_plane_t *p = new_plane();
+    kfx_seen_child_t d = seen("Deployment", "kube-apiserver", "40", "aa");
+    d.ready = true;
+    show(p, d);
+    tell(p, RECONCILE);
+    show(p, seen("Deployment", "kube-apiserver", "42", "aa")); /* the pod died */
+    wrote(p, RECONCILE, "Deployment", "kube-apiserver", "41", "aa");
+    done(p, RECONCILE);
+    assert_int_equal(decide(p, RECONCILE), KFX_SEND_NOW);
+    done_with();
+}
+
+static void test_drift(void **state)
+{
+    (void)state;
+    kfx_plane_t *p = new_plane();
+    show(p, seen("Service", "cp1", "50", "aa"));
+    tell(p, RECONCILE);
+    done(p, RECONCILE);
+    kfx_seen_child_t s = seen("Service", "cp1", "51", "aa");
+    s.fields = 10; /* somebody took a field from us */
+    show(p, s);
+    assert_true(kfx_plane_child(p, "Service", "cp1")->drifted);
+    assert_int_equal(decide(p, RECONCILE), KFX_SEND_NOW);
+    tell(p, RECONCILE);
+    show(p, seen("Service", "cp1", "52", "aa")); /* repaired */
+    assert_false(kfx_plane_child(p, "Service", "cp1")->drifted);
+    wrote(p, RECONCILE, "Service", "cp1", "52", "aa");
+    done(p, RECONCILE);
+    assert_int_equal(decide(p, RECONCILE), KFX_SEND_NOTHING);
+
+    s = seen("Service", "cp1", "53", "aa");
+    s.fields = 0; /* our entry was removed */
+    show(p, s);
+    assert_true(kfx_plane_child(p, "Service", "cp1")->drifted);
+    s = seen("Service", "cp1", "54", "bb"); /* another manifest owns other fields */
+    s.fields = 99;
+    show(p, s);
+    assert_false(kfx_plane_child(p, "Service", "cp1")->drifted);
+    done_with();
+}
+
+/* After a restart nothing is known of our last write; later fields of somebody else make us look once. */
+static void test_suspicion(void **state)
+{
+    (void)state;
+    kfx_plane_t *p = new_plane();
+    kfx_seen_child_t s = seen("Service", "cp1", "60", "aa");
+    s.touched = true;
+    show(p, s);
+    kfx_tracked_t *c = kfx_plane_child(p, "Service", "cp1");
+    assert_true(c->drifted);
+    tell(p, RECONCILE);
+    wrote(p, RECONCILE, "Service", "cp1", "60", "aa"); /* the apply changed nothing */
+    done(p, RECONCILE);
+    assert_false(c->drifted);
+    assert_int_equal(decide(p, RECONCILE), KFX_SEND_NOTHING);
+    done_with();
+}
+
+static void test_refresh(void **state)
+{
+    (void)state;
+    kfx_plane_t *p = new_plane();
+    kfx_result_t again = {.outcome = KFX_OUTCOME_OK, .retry_after_ms = 45000}, wait = {.outcome = KFX_OUTCOME_WAITING};
+    tell(p, RECONCILE);
+    assert_false(kfx_sender_refresh(&p->views[RECONCILE], &again));
+    show(p, seen("Service", "cp1", "70", "aa"));
+    wrote(p, RECONCILE, "Service", "cp1", "70", "aa");
+    done(p, RECONCILE);
+    assert_true(kfx_sender_refresh(&p->views[RECONCILE], &again)); /* else the bus runs it with an old digest */
+    assert_false(kfx_sender_refresh(&p->views[RECONCILE], &wait));
+    tell(p, RECONCILE);
+    assert_false(kfx_sender_refresh(&p->views[RECONCILE], &again));
+    done_with();
+}
+
+static void test_order_of_versions(void **state)
+{
+    (void)state;
+    assert_int_equal(kfx_rv_compare("9", "10"), -1);
+    assert_int_equal(kfx_rv_compare("100", "99"), 1);
+    assert_int_equal(kfx_rv_compare("7", "7"), 0);
+    assert_int_equal(kfx_rv_compare("007", "7"), 0);
+    assert_int_equal(kfx_rv_compare("abc", "99"), 1);
+    kfx_plane_t *p = new_plane();
+    kfx_seen_plane_t old = {.name = "cp1", .uid = "u-1", .rv = "0", .type = "k8s", .generation = 9};
+    assert_false(kfx_plane_update(p, &old)); /* a late event */
+    assert_int_equal(p->generation, 1);
+    kfx_seen_plane_t again = {.name = "cp1", .uid = "u-2", .rv = "8", .type = "k8s", .generation = 1};
+    p->views[0].gone = true;
+    assert_true(kfx_plane_update(p, &again)); /* made anew under the same name */
+    assert_false(p->views[0].gone);
+    show(p, seen("Namespace", "cp1-system", "4", "aa")); /* of the old one */
+    kfx_digest_t *d = kfx_plane_digest(p, services[STORAGE], &config);
+    assert_int_equal(d->count, 1);
+    assert_false(d->children[0].owned);
+    kfx_digest_free(d);
+    done_with();
+}
+
+static void test_sweep_and_purge(void **state)
+{
+    (void)state;
+    kfx_plane_t *p = new_plane();
+    show(p, seen("Secret", "a", "1", ""));
+    show(p, seen("Secret", "b", "2", ""));
+    show(p, seen("Service", "c", "3", ""));
+    tell(p, RECONCILE);
+    kfx_plane_child(p, "Secret", "a")->fresh = kfx_plane_child(p, "Service", "c")->fresh = false;
+    assert_int_equal(kfx_plane_sweep(p, "Secret"), 1);
+    assert_null(kfx_plane_child(p, "Secret", "a"));
+    assert_non_null(kfx_plane_child(p, "Service", "c"));
+    assert_int_equal(decide(p, RECONCILE), KFX_SEND_NOW);
+    assert_false(kfx_planes_purge(planes, p));
+    kfx_plane_forget(p);
+    assert_false(kfx_planes_purge(planes, p)); /* its children are still there */
+    kfx_plane_child_remove(p, "Secret", "b", "uid-b");
+    kfx_plane_child_remove(p, "Service", "c", "uid-c");
+    assert_true(kfx_planes_purge(planes, p));
+    assert_int_equal(kfx_planes_count(planes), 0);
+    done_with();
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_first_and_generation),
+        cmocka_unit_test(test_config),
+        cmocka_unit_test(test_echo),
+        cmocka_unit_test(test_others_writes),
+        cmocka_unit_test(test_unready_during_a_write),
+        cmocka_unit_test(test_drift),
+        cmocka_unit_test(test_suspicion),
+        cmocka_unit_test(test_refresh),
+        cmocka_unit_test(test_order_of_versions),
+        cmocka_unit_test(test_sweep_and_purge),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,385 @@
+/* watcher/watches.c: the table of watches, and how what they show becomes planes.h. */
+#include "base/clock.h"
+#include "base/json.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "kube/watch.h"
+#include "watcher/watcher.h"
+
+#include <malloc.h>
+
+#define ROUTES_AGAIN_MS (10 * 60 * 1000) /* an API group may be added while we run */
+#define TIDY_MS 3000
+
+typedef struct {
+    const char *kind;
+    const char *path;
+    bool metadata_only;
+} kind_t;
+
+/* Workloads in full, because readiness is in their status; of all others the metadata says enough. */
+static const kind_t kinds[] = {
+    {"Namespace", "/api/v1/namespaces", true},
+    {"Service", "/api/v1/services", true},
+    {"Secret", "/api/v1/secrets", true},
+    {"ConfigMap", "/api/v1/configmaps", true},
+    {"ServiceAccount", "/api/v1/serviceaccounts", true},
+    {"Ingress", "/apis/networking.k8s.io/v1/ingresses", true},
+    {"Deployment", "/apis/apps/v1/deployments", false},
+    {"StatefulSet", "/apis/apps/v1/statefulsets", false},
+    {"Job", "/apis/batch/v1/jobs", false},
+};
+
+#define ROUTE KFX_COUNT(kinds)
+static const kind_t route = {"Route", "/apis/route.openshift.io/v1/routes", true};
+
+typedef struct {
+    kfx_watcher_t *watcher;
+    const kind_t *kind; /* NULL: ControlPlanes, kubeflex-config */
+    kfx_watch_t *watch;
+    bool synced;
+    bool failing;
+    bool fresh; /* kubeflex-config was in the list that is going on */
+} slot_t;
+
+struct kfx_watches {
+    kfx_watcher_t *watcher;
+    slot_t planes, config, children[KFX_COUNT(kinds) + 1];
+    bool routes_known; /* whether the API serves them */
+    int routes_timer;
+    bool routes_busy, closing;
+};
+
+/* ---- first fill ------------------------------------------------------------------------------------------------- */
+
+static bool all_synced(const kfx_watches_t *self)
+{
+    if (!self->planes.synced || !self->config.synced || !self->routes_known)
+        return false;
+    for (size_t i = 0; i < KFX_COUNT(self->children); i++)
+        if (self->children[i].watch && !self->children[i].synced)
+            return false;
+    return true;
+}
+
+static void check_synced(kfx_watches_t *self)
+{
+    kfx_watcher_t *watcher = self->watcher;
+    if (watcher->synced || !all_synced(self))
+        return;
+    watcher->synced = true;
+    kfx_log_info("caches filled", "planes", kfx_log_num(kfx_planes_count(watcher->planes)), NULL);
+    kfx_watcher_ready(watcher);
+    kfx_watcher_mark_all(watcher);
+}
+
+static int on_tidy(zloop_t *loop, int timer, void *arg)
+{
+    (void)loop;
+    (void)timer;
+    ((kfx_watcher_t *)arg)->tidy_timer = -1;
+    malloc_trim(0);
+    return 0;
+}
+
+void kfx_watcher_tidy_later(kfx_watcher_t *self)
+{
+    if (self->tidy_timer == -1)
+        self->tidy_timer = zloop_timer(self->loop, TIDY_MS, 1, on_tidy, self);
+}
+
+static void synced(slot_t *slot)
+{
+    slot->synced = true;
+    kfx_watcher_tidy_later(slot->watcher);
+    check_synced(slot->watcher->watches);
+}
+
+static void note_error(slot_t *slot, const char *what, const kfx_error_t *err)
+{
+    if (slot->failing)
+        kfx_log_debug("watch fails", "kind", what, "error", err ? err->msg : "", NULL);
+    else
+        kfx_log_warn("watch fails, what is known stays", "kind", what, "error", err ? err->msg : "", NULL);
+    slot->failing = true;
+}
+
+static void note_works(slot_t *slot, const char *what)
+{
+    if (slot->failing)
+        kfx_log_info("watch works again", "kind", what, NULL);
+    slot->failing = false;
+}
+
+/* ---- ControlPlanes ---------------------------------------------------------------------------------------------- */
+
+static void *reduce_plane(void *ctx, const json_t *object)
+{
+    (void)ctx;
+    return kfx_reduce_plane(object);
+}
+
+static void begin_plane(void *ctx, kfx_plane_t *plane)
+{
+    (void)ctx;
+    plane->fresh = false;
+}
+
+static void end_plane(void *ctx, kfx_plane_t *plane)
+{
+    if (!plane->present || plane->fresh)
+        return;
+    kfx_watcher_mark(ctx, plane);
+    kfx_plane_forget(plane);
+}
+
+static void see_plane(kfx_watcher_t *self, kfx_watch_event_t event, kfx_seen_plane_t *seen)
+{
+    kfx_plane_t *plane = kfx_planes_get(self->planes, seen->name);
+    if (event == KFX_WATCH_DELETED) {
+        if (plane->present && strcmp(plane->uid, seen->uid) == 0)
+            kfx_plane_forget(plane);
+    } else {
+        bool known = plane->present && strcmp(plane->uid, seen->uid) == 0;
+        bool was_deleting = known && plane->deleting;
+        kfx_plane_update(plane, seen);
+        plane->timed = known ? plane->timed : self->synced;
+        if (known && !was_deleting && plane->deleting && self->leading)
+            kfx_announce_deleting(self, plane);
+    }
+    kfx_watcher_mark(self, plane);
+}
+
+static void on_plane(void *ctx, kfx_watch_event_t event, void *item, const kfx_error_t *err)
+{
+    slot_t *slot = ctx;
+    kfx_watcher_t *self = slot->watcher;
+    switch (event) {
+    case KFX_WATCH_SYNC_BEGIN: kfx_planes_each(self->planes, begin_plane, self); break;
+    case KFX_WATCH_SYNC_END:
+        note_works(slot, "ControlPlane");
+        kfx_planes_each(self->planes, end_plane, self);
+        synced(slot);
+        break;
+    case KFX_WATCH_ERROR: note_error(slot, "ControlPlane", err); break;
+    case KFX_WATCH_ADDED:
+    case KFX_WATCH_MODIFIED:
+    case KFX_WATCH_DELETED:
+        if (item)
+            see_plane(self, event, item);
+    }
+    kfx_seen_plane_free(item);
+}
+
+/* ---- children --------------------------------------------------------------------------------------------------- */
+
+static void *reduce_child(void *ctx, const json_t *object)
+{
+    return kfx_reduce_child(((const slot_t *)ctx)->kind->kind, object);
+}
+
+typedef struct {
+    kfx_watcher_t *watcher;
+    const char *kind;
+} sweep_t;
+
+static void begin_child(void *ctx, kfx_plane_t *plane)
+{
+    for (kfx_tracked_t *c = plane->children; c; c = c->next)
+        if (strcmp(c->kind, ((sweep_t *)ctx)->kind) == 0)
+            c->fresh = false;
+}
+
+static void end_child(void *ctx, kfx_plane_t *plane)
+{
+    sweep_t *sweep = ctx;
+    if (kfx_plane_sweep(plane, sweep->kind) > 0)
+        kfx_watcher_mark(sweep->watcher, plane);
+}
+
+static void see_child(kfx_watcher_t *self, kfx_watch_event_t event, const kfx_seen_child_t *seen)
+{
+    kfx_plane_t *plane = kfx_planes_get(self->planes, seen->plane);
+    if (event == KFX_WATCH_DELETED)
+        kfx_plane_child_remove(plane, seen->kind, seen->name, seen->uid);
+    else
+        kfx_plane_child_update(plane, seen);
+    kfx_watcher_mark(self, plane);
+}
+
+static void on_child(void *ctx, kfx_watch_event_t event, void *item, const kfx_error_t *err)
+{
+    slot_t *slot = ctx;
+    kfx_watcher_t *self = slot->watcher;
+    sweep_t sweep = {self, slot->kind->kind};
+    switch (event) {
+    case KFX_WATCH_SYNC_BEGIN: kfx_planes_each(self->planes, begin_child, &sweep); break;
+    case KFX_WATCH_SYNC_END:
+        note_works(slot, slot->kind->kind);
+        kfx_planes_each(self->planes, end_child, &sweep);
+        synced(slot);
+        break;
+    case KFX_WATCH_ERROR: note_error(slot, slot->kind->kind, err); break;
+    case KFX_WATCH_ADDED:
+    case KFX_WATCH_MODIFIED:
+    case KFX_WATCH_DELETED:
+        if (item)
+            see_child(self, event, item);
+    }
+    free(item);
+}
+
+/* ---- kubeflex-config -------------------------------------------------------------------------------------------- */
+
+static void *reduce_config(void *ctx, const json_t *object)
+{
+    (void)ctx;
+    const char *uid = kfx_json_str(object, "metadata", "uid"), *rv = kfx_json_str(object, "metadata", "resourceVersion");
+    if (!uid || !rv)
+        return NULL;
+    kfx_config_seen_t *seen = kfx_xcalloc(1, sizeof *seen);
+    seen->exists = true;
+    kfx_copy(seen->uid, sizeof seen->uid, uid);
+    kfx_copy(seen->rv, sizeof seen->rv, rv);
+    return seen;
+}
+
+static void take_config(kfx_watcher_t *self, const kfx_config_seen_t *seen)
+{
+    bool same = self->config.exists == seen->exists && strcmp(self->config.uid, seen->uid) == 0 &&
+                strcmp(self->config.rv, seen->rv) == 0;
+    self->config = *seen;
+    if (!same)
+        kfx_watcher_mark_all(self); /* every plane's services hear of it */
+}
+
+static void on_config(void *ctx, kfx_watch_event_t event, void *item, const kfx_error_t *err)
+{
+    static const kfx_config_seen_t none = {0};
+    slot_t *slot = ctx;
+    kfx_watcher_t *self = slot->watcher;
+    switch (event) {
+    case KFX_WATCH_SYNC_BEGIN: slot->fresh = false; break;
+    case KFX_WATCH_SYNC_END:
+        note_works(slot, KFX_CONFIGMAP);
+        if (!slot->fresh)
+            take_config(self, &none);
+        synced(slot);
+        break;
+    case KFX_WATCH_ERROR: note_error(slot, KFX_CONFIGMAP, err); break;
+    case KFX_WATCH_ADDED:
+    case KFX_WATCH_MODIFIED:
+        if (item)
+            take_config(self, item);
+        slot->fresh = true;
+        break;
+    case KFX_WATCH_DELETED: take_config(self, &none);
+    }
+    free(item);
+}
+
+/* ---- start ------------------------------------------------------------------------------------------------------ */
+
+static void start_child(kfx_watches_t *self, slot_t *slot, const kind_t *kind)
+{
+    slot->watcher = self->watcher;
+    slot->kind = kind;
+    kfx_watch_spec_t spec = {.path = kind->path,
+                             .label_selector = KFX_LABEL_PLANE,
+                             .metadata_only = kind->metadata_only,
+                             .reduce = reduce_child,
+                             .on_event = on_child,
+                             .free_item = free,
+                             .ctx = slot};
+    slot->watch = kfx_watch_start(self->watcher->mailbox, &spec);
+}
+
+static void ask_routes(kfx_watches_t *self);
+
+static int on_routes_timer(zloop_t *loop, int timer, void *arg)
+{
+    (void)loop;
+    (void)timer;
+    kfx_watches_t *self = arg;
+    self->routes_timer = -1;
+    ask_routes(self);
+    return 0;
+}
+
+static void on_routes(void *ctx, kfx_request_t *req)
+{
+    kfx_watches_t *self = ctx;
+    kfx_code_t code = req->error.code;
+    kfx_request_free(req);
+    self->routes_busy = false;
+    if (self->closing) {
+        free(self);
+        return;
+    }
+    if (code == KFX_OK) {
+        self->routes_known = true;
+        start_child(self, &self->children[ROUTE], &route);
+        return;
+    }
+    self->routes_known = self->routes_known || code == KFX_E_NOT_FOUND;
+    int64_t pause = self->routes_known ? ROUTES_AGAIN_MS : 1000;
+    self->routes_timer = zloop_timer(self->watcher->loop, (size_t)pause, 1, on_routes_timer, self);
+    check_synced(self);
+}
+
+static void ask_routes(kfx_watches_t *self)
+{
+    self->routes_busy = true;
+    kfx_kube_submit(self->watcher->mailbox, kfx_request_new(KFX_GET, NULL, "/apis/route.openshift.io/v1"), on_routes,
+                    self);
+}
+
+kfx_watches_t *kfx_watches_start(kfx_watcher_t *watcher)
+{
+    kfx_watches_t *self = kfx_xcalloc(1, sizeof *self);
+    self->watcher = watcher;
+    self->routes_timer = -1;
+    watcher->watches = self;
+
+    self->planes.watcher = watcher;
+    kfx_watch_spec_t planes = {.path = KFX_CONTROLPLANES_PATH,
+                               .label_selector = watcher->opts.selector,
+                               .reduce = reduce_plane,
+                               .on_event = on_plane,
+                               .free_item = kfx_seen_plane_free,
+                               .ctx = &self->planes};
+    self->planes.watch = kfx_watch_start(watcher->mailbox, &planes);
+
+    self->config.watcher = watcher;
+    KFX_FREE char *path = kfx_xasprintf("/api/v1/namespaces/%s/configmaps", watcher->opts.ns);
+    kfx_watch_spec_t config = {.path = path,
+                               .field_selector = "metadata.name=" KFX_CONFIGMAP,
+                               .metadata_only = true,
+                               .reduce = reduce_config,
+                               .on_event = on_config,
+                               .free_item = free,
+                               .ctx = &self->config};
+    self->config.watch = kfx_watch_start(watcher->mailbox, &config);
+
+    for (size_t i = 0; i < KFX_COUNT(kinds); i++)
+        start_child(self, &self->children[i], &kinds[i]);
+    ask_routes(self);
+    return self;
+}
+
+void kfx_watches_stop(kfx_watches_t **watches_p)
+{
+    kfx_watches_t *self = *watches_p;
+    if (!self)
+        return;
+    *watches_p = NULL;
+    kfx_watch_stop(&self->planes.watch);
+    kfx_watch_stop(&self->config.watch);
+    for (size_t i = 0; i < KFX_COUNT(self->children); i++)
+        kfx_watch_stop(&self->children[i].watch);
+    if (self->routes_timer != -1)
+        zloop_timer_end(self->watcher->loop, self->routes_timer);
+    self->closing = true;
+    if (!self->routes_busy)
+        free(self);
+}
