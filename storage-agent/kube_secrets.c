@@ -1,0 +1,46 @@
+/* storage-agent/kube_secrets.c: see kube_secrets.h. */
+#include "storage-agent/kube_secrets.h"
+
+#include "base/json.h"
+#include "base/mem.h"
+
+/* A session that holds a lock is ended after 5 s of silence (database.h): no call made meanwhile may take as long. */
+#define CALL_MS 2000
+
+static json_t *answer(kfx_kube_t *kube, kfx_request_t *req, kfx_error_t *err)
+{
+    req->timeout_ms = CALL_MS;
+    if (kfx_kube_call(kube, req, err) < 0)
+        return NULL;
+    if (!req->answer)
+        kfx_error_set(err, KFX_E_PROTOCOL, "the API server answered without a body");
+    return KFX_STEAL(req->answer);
+}
+
+static json_t *get_secret(void *ctx, const char *ns, const char *name, kfx_error_t *err)
+{
+    KFX_REQUEST kfx_request_t *req = kfx_request_new(KFX_GET, NULL, "/api/v1/namespaces/%s/secrets/%s", ns, name);
+    return answer(ctx, req, err);
+}
+
+static int create_secret(void *ctx, const char *ns, json_t *secret, kfx_error_t *err)
+{
+    KFX_REQUEST kfx_request_t *req = kfx_request_new(KFX_POST, secret, "/api/v1/namespaces/%s/secrets", ns);
+    req->field_manager = kfx_xstrdup("kubeflex-storage-agent");
+    KFX_SECRET json_t *made = answer(ctx, req, err);
+    return made ? 0 : -1;
+}
+
+static json_t *apply_secret(void *ctx, const char *ns, const char *manager, json_t *secret, kfx_error_t *err)
+{
+    const char *name = kfx_json_str(secret, "metadata", "name");
+    KFX_REQUEST kfx_request_t *req =
+        kfx_request_new(KFX_APPLY, secret, "/api/v1/namespaces/%s/secrets/%s", ns, name ? name : "");
+    req->field_manager = kfx_xstrdup(manager);
+    return answer(ctx, req, err);
+}
+
+kfx_secrets_t kfx_kube_secrets(kfx_kube_t *kube)
+{
+    return (kfx_secrets_t){.get = get_secret, .create = create_secret, .apply = apply_secret, .ctx = kube};
+}

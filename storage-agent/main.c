@@ -1,0 +1,254 @@
+/* storage-agent/main.c: kubeflex-storage-agent: start, then serve tasks until told to stop.
+ *
+ * Start: Secrets (the Postgres pod waits for them), then the bus keys, then the worker. Postgres itself may come later:
+ * a thread warms the way to it up, so that the first plane finds the agent's role there; without Postgres tasks end as
+ * DOWN and the bus tells the watcher.
+ */
+#include "base/clock.h"
+#include "base/health.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "bus/worker.h"
+#include "kube/client.h"
+#include "storage-agent/kube_secrets.h"
+#include "storage-agent/options.h"
+#include "storage-agent/task.h"
+
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <string.h>
+
+#ifndef KFX_VERSION
+#define KFX_VERSION "unknown"
+#endif
+
+#define MANIFEST_REVISION 1
+#define DRAIN_MS 8000
+#define RETRY_BASE_MS 100
+#define RETRY_CAP_MS 2000
+#define KEYS_WAIT_MS 4000 /* shorter than what /healthz takes for a standstill */
+
+typedef struct {
+    kfx_storage_t storage;
+    kfx_kube_t *kube;
+    kfx_worker_t *worker;
+    atomic_bool serving; /* from then on writes need the lease; set once, before the worker's threads start */
+    atomic_bool stop;
+} agent_t;
+
+/* Before the worker is there the only writes are the create-only ones of bootstrap. */
+static bool may_write(void *arg)
+{
+    agent_t *agent = arg;
+    return !atomic_load(&agent->serving) || kfx_worker_lease_valid(agent->worker);
+}
+
+static volatile sig_atomic_t signaled;
+
+static void on_signal(int number)
+{
+    (void)number;
+    signaled = 1;
+}
+
+/* Until the worker brings its own handlers: process 1 of a container has no default ones. */
+static void catch_signals(void)
+{
+    struct sigaction action = {.sa_handler = on_signal};
+    sigaction(SIGTERM, &action, NULL);
+    sigaction(SIGINT, &action, NULL);
+}
+
+static void pause_ms(int64_t ms)
+{
+    struct timespec span = {.tv_sec = ms / 1000, .tv_nsec = (ms % 1000) * 1000000};
+    nanosleep(&span, NULL);
+}
+
+/* Says why once and then only when the reason changes. */
+static void tell(const char *what, const kfx_error_t *err, char last[256])
+{
+    if (strncmp(last, err->msg, 255) == 0)
+        return;
+    kfx_copy(last, 256, err->msg);
+    kfx_log_warn(what, "error", err->msg, NULL);
+}
+
+/* 0, or -1 when asked to stop. */
+static int wait_for_secrets(agent_t *agent, const kfx_storage_options_t *options, char **ca_pem)
+{
+    char last[256] = "";
+
+    for (unsigned attempt = 0; !signaled; attempt++) {
+        kfx_error_t err = KFX_ERROR_INIT;
+        kfx_health_beat();
+        if (kfx_bootstrap_secrets(&agent->storage.bootstrap, options->service, options->extra_names, ca_pem, &err) == 0)
+            return 0;
+        tell("the Secrets of Postgres cannot be made yet", &err, last);
+        pause_ms(kfx_backoff_ms(attempt, RETRY_BASE_MS, RETRY_CAP_MS));
+    }
+    return -1;
+}
+
+static int wait_for_keys(agent_t *agent, const kfx_storage_options_t *options, kfx_bus_keys_t *keys)
+{
+    char last[256] = "", name[128], collection[128];
+
+    memset(keys, 0, sizeof *keys);
+    if (strncmp(options->bus, "ipc://", 6) == 0)
+        return 0; /* tests: no CURVE */
+    kfx_bus_role_secret(KFX_SERVICE_STORAGE, name);
+    snprintf(collection, sizeof collection, "/api/v1/namespaces/%s/secrets", options->ns);
+    for (unsigned attempt = 0; !signaled; attempt++) {
+        kfx_error_t err = KFX_ERROR_INIT;
+        kfx_health_beat();
+        KFX_SECRET json_t *secret = kfx_kube_wait_object(agent->kube, collection, name, "secret.key",
+                                                         kfx_now_ms() + KEYS_WAIT_MS, &err);
+        if (secret && kfx_bus_keys_from_secret(secret, keys, &err) == 0)
+            return 0;
+        tell("no keys for the bus yet", &err, last);
+        pause_ms(kfx_backoff_ms(attempt, RETRY_BASE_MS, RETRY_CAP_MS));
+    }
+    return -1;
+}
+
+/* Until Postgres is there and as it has to be. */
+static void *warm_up(void *arg)
+{
+    agent_t *agent = arg;
+    char last[256] = "";
+
+    for (unsigned attempt = 0; !atomic_load(&agent->stop); attempt++) {
+        kfx_error_t err = KFX_ERROR_INIT;
+        KFX_PG kfx_pg_t *pg = kfx_bootstrap_connect(&agent->storage.bootstrap, &err);
+        if (pg) {
+            kfx_log_info("Postgres is ready for control planes", "host", agent->storage.bootstrap.postgres_host, NULL);
+            return NULL;
+        }
+        tell("Postgres is not ready", &err, last);
+        pause_ms(kfx_backoff_ms(attempt, RETRY_BASE_MS, RETRY_CAP_MS));
+    }
+    return NULL;
+}
+
+typedef struct {
+    const kfx_task_t *task;
+} task_arg_t;
+
+static bool task_may(void *arg)
+{
+    const kfx_task_t *task = ((task_arg_t *)arg)->task;
+    return !kfx_task_stopped(task) && kfx_worker_lease_valid(task->worker);
+}
+
+static void run_task(void *ctx, const kfx_task_t *task, kfx_result_t *result)
+{
+    agent_t *agent = ctx;
+    task_arg_t arg = {task};
+    kfx_storage_job_t job = {.plane = task->env.key,
+                             .uid = task->env.uid,
+                             .deleting = task->env.deleting || (task->digest && task->digest->deleting),
+                             .digest = task->digest,
+                             .may = task_may,
+                             .arg = &arg};
+    kfx_storage_run(&agent->storage, &job, result);
+}
+
+static bool target_up(void *ctx)
+{
+    agent_t *agent = ctx;
+    return kfx_storage_up(&agent->storage);
+}
+
+static int serve(agent_t *agent, const kfx_storage_options_t *options, const char *instance, const kfx_bus_keys_t *keys,
+                 kfx_error_t *err)
+{
+    kfx_worker_opts_t opts = {.endpoint = options->bus,
+                              .keys = *keys,
+                              .role = KFX_SERVICE_STORAGE,
+                              .service = KFX_SERVICE_STORAGE,
+                              .instance = instance,
+                              .revision = MANIFEST_REVISION,
+                              .threads = options->threads,
+                              .drain_ms = DRAIN_MS,
+                              .run = run_task,
+                              .target_up = target_up,
+                              .ctx = agent};
+    pthread_t thread;
+
+    agent->worker = kfx_worker_new(&opts, err);
+    if (!agent->worker)
+        return -1;
+    bool warming = pthread_create(&thread, NULL, warm_up, agent) == 0;
+    atomic_store(&agent->serving, true);
+    int rc = kfx_worker_serve(agent->worker, err);
+    atomic_store(&agent->stop, true);
+    if (warming)
+        pthread_join(thread, NULL);
+    return rc;
+}
+
+static kfx_kube_t *api_server(agent_t *agent, const kfx_storage_options_t *options, kfx_error_t *err)
+{
+    kfx_kube_config_t *config = kfx_kube_config_load(options->kubeconfig, NULL, err);
+    kfx_kube_t *kube = config ? kfx_kube_new(config, "kubeflex-storage-agent/" KFX_VERSION, err) : NULL;
+    if (kube)
+        kfx_kube_set_gate(kube, may_write, agent);
+    return kube;
+}
+
+static int run(agent_t *agent, const kfx_storage_options_t *options, kfx_error_t *err)
+{
+    KFX_FREE char *ca_pem = NULL;
+    char host[128] = "storage-agent";
+    kfx_bus_keys_t keys;
+
+    gethostname(host, sizeof host - 1);
+    if (kfx_health_start(options->health, err) < 0)
+        return -1;
+    agent->kube = api_server(agent, options, err);
+    if (!agent->kube)
+        return -1;
+    agent->storage.bootstrap = (kfx_bootstrap_t){.ns = options->ns,
+                                                 .postgres_host = options->postgres_host,
+                                                 .postgres_port = options->postgres_port,
+                                                 .secrets = kfx_kube_secrets(agent->kube)};
+    if (wait_for_secrets(agent, options, &ca_pem) < 0)
+        return 0;
+    agent->storage.bootstrap.ca_pem = ca_pem;
+    agent->storage.server =
+        (kfx_storage_server_t){.host = options->dsn_host, .port = options->dsn_port, .ca_pem = ca_pem};
+    if (wait_for_keys(agent, options, &keys) < 0)
+        return 0;
+    if (kfx_storage_init(&agent->storage, err) < 0)
+        return -1;
+    int rc = serve(agent, options, options->instance ? options->instance : host, &keys, err);
+    kfx_wipe(&keys, sizeof keys);
+    kfx_worker_destroy(&agent->worker); /* ends the threads, and with them their connections */
+    kfx_storage_close(&agent->storage);
+    return rc;
+}
+
+int main(int argc, char **argv)
+{
+    static agent_t agent;
+    kfx_storage_options_t options;
+    kfx_error_t err = KFX_ERROR_INIT;
+
+    kfx_log_init("storage-agent");
+    int go = kfx_storage_options(argc, argv, &options, &err);
+    if (go == 0)
+        return 0;
+    if (go < 0) {
+        fprintf(stderr, "kubeflex-storage-agent: %s\n", err.msg);
+        return 2;
+    }
+    catch_signals();
+    int rc = run(&agent, &options, &err);
+    kfx_kube_destroy(&agent.kube);
+    kfx_health_stop();
+    if (rc < 0)
+        kfx_log_error("the storage agent cannot go on", "error", err.msg, NULL);
+    return rc < 0 ? 1 : 0;
+}

@@ -1,0 +1,131 @@
+/* storage-agent/options.c: see options.h. */
+#include "storage-agent/options.h"
+
+#include "base/log.h"
+#include "proto/model.h"
+
+#include <getopt.h>
+#include <stdio.h>
+#include <string.h>
+
+#ifndef KFX_VERSION
+#define KFX_VERSION "unknown"
+#endif
+
+#define THREADS 4
+#define THREADS_MAX 32
+
+static const char usage[] =
+    "Usage: kubeflex-storage-agent [OPTION]...\n"
+    "Makes and drops the databases of control planes. Inside the cluster nothing needs to be set.\n"
+    "\n"
+    "  --bus ENDPOINT          work socket of the bus [KFX_BUS, tcp://kubeflex-bus.kubeflex-system.svc:5570]\n"
+    "  --health ADDR:PORT      /healthz, /readyz, /metrics [KFX_HEALTH, :8081]\n"
+    "  --kubeconfig FILE       API server of the hosting cluster [in-cluster]\n"
+    "  --instance NAME         who we are on the bus [POD_NAME, host name]\n"
+    "  --threads N             tasks at once, each with a connection to Postgres [KFX_THREADS, 4]\n"
+    "  --postgres-host HOST    where the agent reaches Postgres [KFX_POSTGRES_HOST, postgres-postgresql.kubeflex-system.svc]\n"
+    "  --postgres-port PORT    [KFX_POSTGRES_PORT, 5432]\n"
+    "  --dsn-host HOST         where control planes reach it [KFX_DSN_HOST, postgres-postgresql.kubeflex-system.svc]\n"
+    "  --dsn-port PORT         [KFX_DSN_PORT, 5432]\n"
+    "  --certificate-name NAME one more name of the server's certificate; may be repeated\n"
+    "  --log-level LEVEL       error, warn, info, debug [KFX_LOG_LEVEL, info]\n"
+    "  --help, --version\n";
+
+static const struct option options[] = {
+    {"bus", required_argument, NULL, 'b'},           {"health", required_argument, NULL, 'H'},
+    {"kubeconfig", required_argument, NULL, 'k'},    {"instance", required_argument, NULL, 'i'},
+    {"threads", required_argument, NULL, 't'},       {"postgres-host", required_argument, NULL, 'p'},
+    {"postgres-port", required_argument, NULL, 'P'}, {"dsn-host", required_argument, NULL, 'd'},
+    {"dsn-port", required_argument, NULL, 'D'},      {"certificate-name", required_argument, NULL, 'c'},
+    {"log-level", required_argument, NULL, 'l'},     {"help", no_argument, NULL, 'h'},
+    {"version", no_argument, NULL, 'v'},             {NULL, 0, NULL, 0},
+};
+
+static const char *env_or(const char *name, const char *fallback)
+{
+    const char *value = getenv(name);
+    return value && *value ? value : fallback;
+}
+
+static int set_level(const char *text, kfx_error_t *err)
+{
+    static const char *const names[] = {"error", "warn", "info", "debug"};
+    for (size_t i = 0; i < KFX_COUNT(names); i++)
+        if (strcmp(text, names[i]) == 0) {
+            kfx_log_set_level((kfx_log_level_t)i);
+            return 0;
+        }
+    return kfx_error_set(err, KFX_E_INVALID, "--log-level %s: choose error, warn, info or debug", text);
+}
+
+static int add_name(kfx_storage_options_t *out, const char *name, kfx_error_t *err)
+{
+    for (size_t i = 0; i < KFX_STORAGE_EXTRA_NAMES; i++)
+        if (!out->extra_names[i]) {
+            out->extra_names[i] = name;
+            return 0;
+        }
+    return kfx_error_set(err, KFX_E_INVALID, "--certificate-name: at most %d", KFX_STORAGE_EXTRA_NAMES);
+}
+
+static int set_threads(kfx_storage_options_t *out, const char *text, kfx_error_t *err)
+{
+    char *end;
+    unsigned long n = strtoul(text, &end, 10);
+    if (*end || end == text || n < 1 || n > THREADS_MAX)
+        return kfx_error_set(err, KFX_E_INVALID, "--threads %s: give a number from 1 to %d", text, THREADS_MAX);
+    out->threads = (unsigned)n;
+    return 0;
+}
+
+static int take(int option, kfx_storage_options_t *out, kfx_error_t *err)
+{
+    switch (option) {
+    case 'b': out->bus = optarg; return 1;
+    case 'H': out->health = optarg; return 1;
+    case 'k': out->kubeconfig = optarg; return 1;
+    case 'i': out->instance = optarg; return 1;
+    case 't': return set_threads(out, optarg, err) < 0 ? -1 : 1;
+    case 'p': out->postgres_host = optarg; return 1;
+    case 'P': out->postgres_port = optarg; return 1;
+    case 'd': out->dsn_host = optarg; return 1;
+    case 'D': out->dsn_port = optarg; return 1;
+    case 'c': return add_name(out, optarg, err) < 0 ? -1 : 1;
+    case 'l': return set_level(optarg, err) < 0 ? -1 : 1;
+    case 'h': fputs(usage, stdout); return 0;
+    case 'v': puts("kubeflex-storage-agent " KFX_VERSION); return 0;
+    default: return kfx_error_set(err, KFX_E_INVALID, "see kubeflex-storage-agent --help");
+    }
+}
+
+int kfx_storage_options(int argc, char **argv, kfx_storage_options_t *out, kfx_error_t *err)
+{
+    static const char host[] = "postgres-postgresql." KFX_SYSTEM_NAMESPACE ".svc";
+    int option;
+
+    *out = (kfx_storage_options_t){
+        .bus = env_or("KFX_BUS", "tcp://kubeflex-bus." KFX_SYSTEM_NAMESPACE ".svc:5570"),
+        .health = env_or("KFX_HEALTH", ":8081"),
+        .instance = env_or("POD_NAME", NULL),
+        .postgres_host = env_or("KFX_POSTGRES_HOST", host),
+        .postgres_port = env_or("KFX_POSTGRES_PORT", "5432"),
+        .dsn_host = env_or("KFX_DSN_HOST", host),
+        .dsn_port = env_or("KFX_DSN_PORT", "5432"),
+        .service = "postgres-postgresql",
+        .ns = KFX_SYSTEM_NAMESPACE,
+        .threads = THREADS,
+    };
+    const char *threads = env_or("KFX_THREADS", NULL);
+    if (threads && set_threads(out, threads, err) < 0)
+        return -1;
+    optind = 1;
+    while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
+        int rc = take(option, out, err);
+        if (rc <= 0)
+            return rc;
+    }
+    if (optind < argc)
+        return kfx_error_set(err, KFX_E_INVALID, "'%s' is no option: see kubeflex-storage-agent --help", argv[optind]);
+    return 1;
+}

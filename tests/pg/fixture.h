@@ -1,0 +1,53 @@
+/* tests/pg/fixture.h: what the tests of one server share: the agent's parts on a real server, one plane after another. */
+#ifndef KFX_TEST_PG_FIXTURE_H
+#define KFX_TEST_PG_FIXTURE_H
+
+#include "server.h"
+#include "storage-agent/database.h"
+#include "storage-agent/task.h"
+#include "store.h"
+
+#include <stdatomic.h>
+
+typedef struct {
+    pg_server_t server;
+    store_t *store;
+    kfx_storage_t storage;
+    char *ca_pem;
+    char *output; /* file our own stderr goes to */
+} fixture_t;
+
+int fixture_setup(void **state);
+int fixture_teardown(void **state);
+
+/* One plane as the watcher would tell of it. */
+typedef struct {
+    fixture_t *fx;
+    const char *name;
+    char uid[37];
+    bool space;   /* the digest shows the Namespace … */
+    bool secret;  /* … and the Secret as it stands in the store */
+    atomic_int left; /* statements and writes it may still make; < 0: as many as it likes */
+    atomic_int asked;
+} plane_t;
+
+plane_t plane_new(fixture_t *fx, const char *name); /* a uid of its own */
+kfx_outcome_t plane_run(plane_t *plane, bool deleting);
+/* The same, with the whole result. */
+void plane_result(plane_t *plane, bool deleting, kfx_result_t *result);
+/* The process ends here: its connection breaks, nothing else is kept. */
+void crash(fixture_t *fx);
+/* The password in the plane's DSN; false without a usable Secret. */
+bool plane_password(plane_t *plane, char password[KFX_PASSWORD_SIZE]);
+/* A session as the plane's login, as kine would have it. NULL with err. */
+kfx_pg_t *plane_connect(plane_t *plane, const char *database, kfx_error_t *err);
+void plane_names(plane_t *plane, kfx_storage_names_t *names);
+
+/* A session as the superuser to a database, for looking and for mischief. */
+kfx_pg_t *admin(fixture_t *fx, const char *database);
+/* First column of the first row, fresh; "" where there is no row. Fails the test on an error. */
+char *ask_sql(kfx_pg_t *pg, const char *fmt, ...) KFX_PRINTF(2, 3);
+long count_sql(kfx_pg_t *pg, const char *fmt, ...) KFX_PRINTF(2, 3);
+void do_sql(kfx_pg_t *pg, const char *fmt, ...) KFX_PRINTF(2, 3);
+
+#endif

@@ -1,0 +1,518 @@
+/* The storage agent on a real PostgreSQL 15: bootstrap, create, repair, crash after every statement, isolation, drop,
+ * outage, many planes at once. Ends with 77 (skipped) where the server's programs are not installed. */
+#include "fixture.h"
+
+#include "base/clock.h"
+#include "base/file.h"
+#include "base/json.h"
+#include "base/log.h"
+#include "base/mem.h"
+
+#include <fcntl.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#define NS "kubeflex-system"
+#define CRASHES_MAX 60
+
+/* Our own log, kept to be searched for passwords. */
+static char output_path[] = "/tmp/kubeflex-pg-log-XXXXXX";
+static int real_stderr = -1;
+
+static void assert_ready(plane_t *plane)
+{
+    kfx_error_t err = KFX_ERROR_INIT;
+    KFX_PG kfx_pg_t *pg = plane_connect(plane, NULL, &err);
+    if (!pg)
+        fail_msg("plane %s: %s", plane->name, err.msg);
+}
+
+static void assert_gone(plane_t *plane)
+{
+    kfx_storage_names_t names;
+    KFX_PG kfx_pg_t *pg = admin(plane->fx, "postgres");
+    plane_names(plane, &names);
+    const char *uid = strchr(names.database, '_') + 1;
+    assert_int_equal(count_sql(pg, "SELECT count(*) FROM pg_database WHERE datname LIKE '%%%s%%'", uid), 0);
+    assert_int_equal(count_sql(pg, "SELECT count(*) FROM pg_roles WHERE rolname LIKE '%%%s%%'", uid), 0);
+}
+
+static void create(plane_t *plane)
+{
+    plane->space = true;
+    assert_int_equal(plane_run(plane, false), KFX_OUTCOME_OK);
+    plane->secret = true;
+    assert_ready(plane);
+}
+
+static void test_bootstrap(void **state)
+{
+    fixture_t *fx = *state;
+    kfx_error_t err = KFX_ERROR_INIT;
+    KFX_PG kfx_pg_t *pg = kfx_bootstrap_connect(&fx->storage.bootstrap, &err);
+    if (!pg)
+        fail_msg("%s", err.msg);
+    KFX_FREE char *role = ask_sql(pg, "SELECT current_user");
+    assert_string_equal(role, "kubeflex_storage");
+    assert_int_equal(count_sql(pg, "SELECT count(*) FROM pg_roles WHERE rolname = current_user AND NOT rolsuper AND rolcreatedb"
+                                   " AND rolcreaterole AND NOT rolreplication AND NOT rolbypassrls"), 1);
+    assert_int_equal(count_sql(pg, "SELECT count(*) FROM pg_database d, aclexplode(d.datacl) a WHERE a.grantee = 0"
+                                   " AND d.datname IN ('postgres', 'template1')"), 0);
+    /* From here on the superuser's password is not needed. */
+    KFX_SECRET json_t *secret = store_get(fx->store, NS, KFX_SECRET_ADMIN_PASSWORD);
+    KFX_FREE char *password = kfx_secret_value(secret, "postgres-password", NULL);
+    store_set(fx->store, NS, KFX_SECRET_ADMIN_PASSWORD, "postgres-password", "wrong");
+    KFX_PG kfx_pg_t *again = kfx_bootstrap_connect(&fx->storage.bootstrap, &err);
+    assert_non_null(again);
+    /* Where it is, and is wrong, the message says which Secret to look at. */
+    store_set(fx->store, NS, KFX_SECRET_LOGIN, "password", "lost");
+    assert_null(kfx_bootstrap_connect(&fx->storage.bootstrap, &err));
+    assert_int_equal(err.code, KFX_E_UNAUTHORIZED);
+    assert_non_null(strstr(err.msg, "Secret kubeflex-system/postgres-postgresql"));
+    store_set(fx->store, NS, KFX_SECRET_ADMIN_PASSWORD, "postgres-password", password);
+    KFX_PG kfx_pg_t *healed = kfx_bootstrap_connect(&fx->storage.bootstrap, &err);
+    assert_non_null(healed);
+    /* Somebody opens postgres to all: the next connection closes it. */
+    KFX_PG kfx_pg_t *super = admin(fx, "postgres");
+    do_sql(super, "GRANT CONNECT ON DATABASE template1 TO PUBLIC");
+    KFX_PG kfx_pg_t *closed = kfx_bootstrap_connect(&fx->storage.bootstrap, &err);
+    assert_non_null(closed);
+    assert_int_equal(count_sql(super, "SELECT count(*) FROM pg_database d, aclexplode(d.datacl) a WHERE a.grantee = 0"
+                                      " AND d.datname = 'template1'"), 0);
+}
+
+static void test_create(void **state)
+{
+    fixture_t *fx = *state;
+    plane_t plane = plane_new(fx, "cp1");
+    kfx_storage_names_t names;
+    kfx_error_t err = KFX_ERROR_INIT;
+    kfx_result_t *result = kfx_xcalloc(1, sizeof *result);
+
+    /* Without a Namespace the database is made, and nothing is written. */
+    size_t writes = store_writes(fx->store);
+    plane_result(&plane, false, result);
+    assert_int_equal(result->outcome, KFX_OUTCOME_WAITING);
+    assert_string_equal(result->conditions[0].reason, "WaitingForNamespace");
+    assert_int_equal(store_writes(fx->store), writes);
+    plane.space = true;
+    plane_result(&plane, false, result);
+    assert_int_equal(result->outcome, KFX_OUTCOME_OK);
+    assert_string_equal(result->conditions[0].reason, "DatabaseReady");
+    assert_int_equal(result->written_count, 1);
+    free(result);
+
+    /* What kine does: tables in its own database, as a role that is nothing special, which belong to the owner. */
+    plane_names(&plane, &names);
+    KFX_PG kfx_pg_t *pg = plane_connect(&plane, NULL, &err);
+    if (!pg)
+        fail_msg("%s", err.msg);
+    do_sql(pg, "CREATE TABLE kine (id BIGSERIAL PRIMARY KEY, name TEXT COLLATE \"C\", value BYTEA)");
+    do_sql(pg, "INSERT INTO kine (name) VALUES ('x')");
+    KFX_FREE char *owner = ask_sql(pg, "SELECT tableowner FROM pg_tables WHERE tablename = 'kine'");
+    assert_string_equal(owner, names.owner);
+    KFX_PG kfx_pg_t *super = admin(fx, "postgres");
+    KFX_FREE char *settings = ask_sql(super, "SELECT setconfig FROM pg_db_role_setting s JOIN pg_roles r ON r.oid = s.setrole"
+                                             " WHERE r.rolname = '%s'", names.login);
+    assert_non_null(strstr(settings, "statement_timeout=120s"));
+    assert_non_null(strstr(settings, "idle_in_transaction_session_timeout=60s"));
+    assert_int_equal(count_sql(super, "SELECT count(*) FROM pg_roles WHERE rolname IN ('%s', '%s') AND (rolsuper OR rolcreatedb"
+                                      " OR rolcreaterole OR rolreplication OR rolbypassrls)", names.owner, names.login), 0);
+    assert_int_equal(count_sql(super, "SELECT rolconnlimit FROM pg_roles WHERE rolname = '%s'", names.login),
+                     KFX_DB_CONNECTION_LIMIT);
+    assert_int_equal(count_sql(super, "SELECT rolcanlogin::int FROM pg_roles WHERE rolname = '%s'", names.owner), 0);
+    KFX_FREE char *comment = ask_sql(super, "SELECT shobj_description(oid, 'pg_database') FROM pg_database WHERE datname = '%s'",
+                                     names.database);
+    assert_non_null(strstr(comment, "cp1"));
+    KFX_FREE char *scram = ask_sql(super, "SELECT left(rolpassword, 14) FROM pg_authid WHERE rolname = '%s'", names.login);
+    assert_string_equal(scram, "SCRAM-SHA-256$");
+}
+
+static void test_idempotent(void **state)
+{
+    plane_t plane = plane_new(*state, "again");
+    char before[KFX_PASSWORD_SIZE], after[KFX_PASSWORD_SIZE];
+
+    create(&plane);
+    assert_true(plane_password(&plane, before));
+    /* The digest shows it all: not one statement, not one write. */
+    size_t writes = store_writes(plane.fx->store);
+    atomic_store(&plane.asked, 0);
+    assert_int_equal(plane_run(&plane, false), KFX_OUTCOME_OK);
+    assert_int_equal(atomic_load(&plane.asked), 0);
+    assert_int_equal(store_writes(plane.fx->store), writes);
+    /* A digest that lags does not change the password of a plane that runs. */
+    plane.secret = false;
+    assert_int_equal(plane_run(&plane, false), KFX_OUTCOME_OK);
+    assert_true(plane_password(&plane, after));
+    assert_string_equal(before, after);
+    assert_ready(&plane);
+}
+
+static void hash_of(plane_t *plane, char out[32])
+{
+    KFX_FREE char *ns = kfx_xasprintf("%s-system", plane->name);
+    KFX_SECRET json_t *secret = store_get(plane->fx->store, ns, "kine-dsn");
+    const char *hash = kfx_json_str(secret, "metadata", "annotations", KFX_ANNOTATION_HASH);
+    kfx_copy(out, 32, hash ? hash : "");
+}
+
+static void test_repair(void **state)
+{
+    plane_t plane = plane_new(*state, "repair");
+    kfx_storage_names_t names;
+    char hash[32], other[32];
+
+    create(&plane);
+    plane_names(&plane, &names);
+    hash_of(&plane, hash);
+    /* The Secret is lost: a new password, and a hash that rolls the pods. */
+    store_delete(plane.fx->store, "repair-system", "kine-dsn");
+    assert_int_equal(plane_run(&plane, false), KFX_OUTCOME_OK);
+    assert_ready(&plane);
+    hash_of(&plane, other);
+    assert_string_not_equal(hash, other);
+    assert_memory_equal(hash, other, 17);
+    /* Postgres lost the password (restored from a backup): the same, once somebody looks. */
+    KFX_PG kfx_pg_t *super = admin(plane.fx, "postgres");
+    do_sql(super, "ALTER ROLE \"%s\" PASSWORD 'older'", names.login);
+    plane.secret = false;
+    assert_int_equal(plane_run(&plane, false), KFX_OUTCOME_OK);
+    assert_ready(&plane);
+    /* Opened to everybody, settings gone, limit gone, login ended: put right. */
+    do_sql(super, "GRANT ALL ON DATABASE \"%s\" TO PUBLIC", names.database);
+    do_sql(super, "ALTER ROLE \"%s\" IN DATABASE \"%s\" RESET role", names.login, names.database);
+    do_sql(super, "ALTER ROLE \"%s\" NOLOGIN CONNECTION LIMIT -1", names.login);
+    do_sql(super, "REVOKE \"%s\" FROM \"%s\"", names.owner, names.login);
+    assert_int_equal(plane_run(&plane, false), KFX_OUTCOME_OK);
+    assert_ready(&plane);
+    assert_int_equal(count_sql(super, "SELECT count(*) FROM pg_database d, aclexplode(d.datacl) a WHERE a.grantee = 0"
+                                      " AND d.datname = '%s'", names.database), 0);
+    /* A database of our name that belongs to somebody else is left alone and said to be so. */
+    do_sql(super, "ALTER DATABASE \"%s\" OWNER TO postgres", names.database);
+    assert_int_equal(plane_run(&plane, false), KFX_OUTCOME_RETRY);
+    do_sql(super, "ALTER DATABASE \"%s\" OWNER TO \"%s\"", names.database, names.owner);
+    assert_int_equal(plane_run(&plane, false), KFX_OUTCOME_OK);
+}
+
+static void test_foreign_secret(void **state)
+{
+    fixture_t *fx = *state;
+    plane_t plane = plane_new(fx, "foreign");
+    json_t *secret = kfx_secret_new("foreign-system", "kine-dsn", "Opaque");
+
+    kfx_secret_set(secret, "endpoint", "mysql://user:brought-by-the-user@h/db");
+    assert_int_equal(fx->storage.bootstrap.secrets.create(fx->store, "foreign-system", secret, NULL), 0);
+    plane.space = true;
+    size_t writes = store_writes(fx->store);
+    assert_int_equal(plane_run(&plane, false), KFX_OUTCOME_WAITING);
+    assert_int_equal(store_writes(fx->store), writes);
+    store_delete(fx->store, "foreign-system", "kine-dsn");
+    create(&plane);
+}
+
+static void test_api_server_away(void **state)
+{
+    plane_t plane = plane_new(*state, "noapi");
+    plane.space = true;
+    store_fail_applies(plane.fx->store, 1);
+    assert_int_equal(plane_run(&plane, false), KFX_OUTCOME_RETRY); /* and not "Postgres is down" */
+    create(&plane);
+}
+
+/* After each statement in turn the process ends; the next one brings it to an end. */
+static void crash_everywhere(fixture_t *fx, const char *name, bool deleting)
+{
+    int n = 0;
+    for (;; n++) {
+        plane_t plane = plane_new(fx, name);
+        KFX_FREE char *ns = kfx_xasprintf("%s-system", name);
+        assert_true(n < CRASHES_MAX);
+        if (deleting)
+            create(&plane);
+        plane.space = true;
+        atomic_store(&plane.left, n);
+        kfx_outcome_t outcome = plane_run(&plane, deleting);
+        crash(fx);
+        bool finished = outcome == (deleting ? KFX_OUTCOME_GONE : KFX_OUTCOME_OK);
+        if (!finished)
+            assert_int_equal(outcome, KFX_OUTCOME_RETRY);
+        atomic_store(&plane.left, -1);
+        if (!deleting)
+            create(&plane);
+        assert_int_equal(plane_run(&plane, true), KFX_OUTCOME_GONE);
+        assert_int_equal(plane_run(&plane, true), KFX_OUTCOME_GONE); /* gone is gone */
+        assert_gone(&plane);
+        store_delete(fx->store, ns, "kine-dsn");
+        if (finished)
+            break;
+    }
+    assert_true(n > 4); /* it did stop at several places */
+}
+
+static void test_crash_create(void **state)
+{
+    crash_everywhere(*state, "crash-create", false);
+}
+
+static void test_crash_delete(void **state)
+{
+    crash_everywhere(*state, "crash-delete", true);
+}
+
+static void test_isolation(void **state)
+{
+    static const char *const names[] = {"tenant-a", "tenant-b", "postgres", "select"};
+    plane_t planes[KFX_COUNT(names)];
+    kfx_storage_names_t target;
+    fixture_t *fx = *state;
+
+    for (size_t i = 0; i < KFX_COUNT(names); i++) {
+        planes[i] = plane_new(fx, names[i]);
+        create(&planes[i]);
+    }
+    KFX_PG kfx_pg_t *super = admin(fx, "postgres");
+    do_sql(super, "CREATE DATABASE bystander");
+    do_sql(super, "REVOKE CONNECT ON DATABASE bystander FROM PUBLIC");
+    for (size_t i = 0; i < KFX_COUNT(names); i++) {
+        for (size_t j = 0; j < KFX_COUNT(names); j++) {
+            kfx_error_t err = KFX_ERROR_INIT;
+            plane_names(&planes[j], &target);
+            KFX_PG kfx_pg_t *pg = plane_connect(&planes[i], target.database, &err);
+            assert_int_equal(pg != NULL, i == j);
+            if (!pg)
+                assert_int_equal(err.code, KFX_E_FORBIDDEN);
+        }
+        static const char *const others[] = {"postgres", "template1", "bystander"};
+        for (size_t j = 0; j < KFX_COUNT(others); j++) {
+            kfx_error_t err = KFX_ERROR_INIT;
+            assert_null(plane_connect(&planes[i], others[j], &err));
+            assert_int_equal(err.code, KFX_E_FORBIDDEN);
+        }
+        /* Nothing beyond its own. */
+        static const char *const attempts[] = {
+            "CREATE ROLE mallory", "CREATE DATABASE mallory", "SET ROLE kubeflex_storage", "SET ROLE postgres",
+            "GRANT pg_read_server_files TO CURRENT_USER", "SELECT * FROM pg_authid", "COPY (SELECT 1) TO PROGRAM 'true'"};
+        kfx_error_t err = KFX_ERROR_INIT;
+        KFX_PG kfx_pg_t *pg = plane_connect(&planes[i], NULL, &err);
+        for (size_t j = 0; j < KFX_COUNT(attempts); j++) {
+            do_sql(pg, "RESET role"); /* as the login, not as the owner */
+            assert_int_equal(kfx_pg_exec(pg, attempts[j], &err), -1);
+            assert_int_equal(err.code, KFX_E_FORBIDDEN);
+        }
+    }
+    /* Without TLS nobody gets in. */
+    plane_names(&planes[0], &target);
+    char password[KFX_PASSWORD_SIZE];
+    assert_true(plane_password(&planes[0], password));
+    kfx_pg_opts_t plain = {.host = "127.0.0.1", .port = fx->server.port, .user = target.login, .password = password,
+                           .database = target.database};
+    assert_null(kfx_pg_connect(&plain, NULL));
+    for (size_t i = 0; i < KFX_COUNT(names); i++)
+        assert_int_equal(plane_run(&planes[i], true), KFX_OUTCOME_GONE);
+    assert_int_equal(count_sql(super, "SELECT count(*) FROM pg_database WHERE datname IN ('bystander', 'postgres', 'template1')"), 3);
+}
+
+static void test_drop_with_sessions(void **state)
+{
+    fixture_t *fx = *state;
+    plane_t plane = plane_new(fx, "busy"), twin = plane_new(fx, "busy");
+    kfx_error_t err = KFX_ERROR_INIT;
+
+    create(&plane);
+    KFX_PG kfx_pg_t *kine = plane_connect(&plane, NULL, &err);
+    do_sql(kine, "CREATE TABLE kine (id BIGSERIAL PRIMARY KEY); BEGIN; LOCK TABLE kine");
+    /* The same name, another uid: its database lives on. */
+    store_delete(fx->store, "busy-system", "kine-dsn");
+    create(&twin);
+    assert_int_equal(plane_run(&plane, true), KFX_OUTCOME_GONE);
+    assert_int_equal(kfx_pg_exec(kine, "SELECT 1", NULL), -1);
+    assert_gone(&plane);
+    assert_ready(&twin);
+    assert_int_equal(plane_run(&twin, true), KFX_OUTCOME_GONE);
+}
+
+static void test_names(void **state)
+{
+    static const char *const names[] = {"1cp", "user", "a-b.c-d", "we\"ird", "o'brien; DROP DATABASE postgres; --",
+                                        "abcdefghijklmnopqrstuvwxyz-0123456789-abcdefghijklmnopqrstuvwxyz"};
+    for (size_t i = 0; i < KFX_COUNT(names); i++) {
+        plane_t plane = plane_new(*state, names[i]);
+        create(&plane);
+        assert_int_equal(plane_run(&plane, true), KFX_OUTCOME_GONE);
+        assert_gone(&plane);
+    }
+    plane_t bad = plane_new(*state, "bad-uid");
+    kfx_copy(bad.uid, sizeof bad.uid, "' OR 1=1; --");
+    assert_int_equal(plane_run(&bad, false), KFX_OUTCOME_WAITING);
+    assert_int_equal(plane_run(&bad, true), KFX_OUTCOME_GONE);
+}
+
+static bool always(void *arg)
+{
+    (void)arg;
+    return true;
+}
+
+/* An agent that stands still while it holds the lock loses its session, and with it the right to go on. */
+static void test_paused_agent(void **state)
+{
+    fixture_t *fx = *state;
+    plane_t plane = plane_new(fx, "paused");
+    kfx_storage_names_t names;
+    kfx_error_t err = KFX_ERROR_INIT;
+
+    create(&plane);
+    plane_names(&plane, &names);
+    KFX_PG kfx_pg_t *pg = kfx_bootstrap_connect(&fx->storage.bootstrap, &err);
+    kfx_db_t db = {.pg = pg, .names = &names, .plane = plane.name, .uid = plane.uid, .self = KFX_STORAGE_ROLE, .may = always};
+    assert_int_equal(kfx_db_lock(&db, &err), 0);
+    kfx_result_t *result = kfx_xcalloc(1, sizeof *result);
+    plane_result(&plane, true, result);
+    assert_int_equal(result->outcome, KFX_OUTCOME_RETRY);
+    assert_true(result->retry_after_ms > 0);
+    int64_t deadline = kfx_now_ms() + 15000;
+    while (plane_run(&plane, true) != KFX_OUTCOME_GONE) {
+        assert_true(kfx_now_ms() < deadline);
+        struct timespec pause = {.tv_nsec = 50000000};
+        nanosleep(&pause, NULL);
+    }
+    assert_int_equal(kfx_db_converge(&db, false, NULL, &err), -1);
+    assert_int_equal(err.code, KFX_E_UNAVAILABLE);
+    assert_gone(&plane);
+    free(result);
+}
+
+static void test_outage(void **state)
+{
+    fixture_t *fx = *state;
+    plane_t plane = plane_new(fx, "outage");
+    kfx_result_t *result = kfx_xcalloc(1, sizeof *result);
+
+    create(&plane);
+    assert_true(kfx_storage_up(&fx->storage));
+    pg_server_kill(&fx->server);
+    plane.secret = false;
+    plane_result(&plane, false, result);
+    assert_int_equal(result->outcome, KFX_OUTCOME_DOWN);
+    assert_string_equal(result->conditions[0].reason, "PostgresUnavailable");
+    assert_int_equal(plane_run(&plane, true), KFX_OUTCOME_DOWN);
+    assert_false(kfx_storage_up(&fx->storage));
+    pg_server_start(&fx->server);
+    int64_t deadline = kfx_now_ms() + 20000;
+    while (!kfx_storage_up(&fx->storage)) { /* it recovers first */
+        assert_true(kfx_now_ms() < deadline);
+        struct timespec pause = {.tv_nsec = 20000000};
+        nanosleep(&pause, NULL);
+    }
+    assert_int_equal(plane_run(&plane, false), KFX_OUTCOME_OK);
+    assert_ready(&plane);
+    free(result);
+}
+
+#define WORKERS 8
+#define ROUNDS 3
+
+typedef struct {
+    plane_t plane;
+    bool same; /* all work on one plane: a queue that broke its promise */
+    int failures;
+} worker_t;
+
+static void *work(void *arg)
+{
+    worker_t *self = arg;
+    for (int i = 0; i < ROUNDS; i++) {
+        kfx_outcome_t outcome = plane_run(&self->plane, false);
+        if (outcome != KFX_OUTCOME_OK && !(self->same && outcome == KFX_OUTCOME_RETRY))
+            self->failures++;
+    }
+    return NULL;
+}
+
+static void run_workers(worker_t *workers)
+{
+    pthread_t threads[WORKERS];
+    for (size_t i = 0; i < WORKERS; i++)
+        assert_int_equal(pthread_create(&threads[i], NULL, work, &workers[i]), 0);
+    for (size_t i = 0; i < WORKERS; i++) {
+        pthread_join(threads[i], NULL);
+        assert_int_equal(workers[i].failures, 0);
+    }
+}
+
+static void test_concurrency(void **state)
+{
+    fixture_t *fx = *state;
+    static char names[WORKERS][16];
+    worker_t *workers = kfx_xcalloc(WORKERS, sizeof *workers);
+
+    for (size_t i = 0; i < WORKERS; i++) {
+        snprintf(names[i], sizeof names[i], "many-%zu", i);
+        workers[i].plane = plane_new(fx, names[i]);
+        workers[i].plane.space = true;
+    }
+    run_workers(workers);
+    for (size_t i = 0; i < WORKERS; i++) {
+        assert_ready(&workers[i].plane);
+        assert_int_equal(plane_run(&workers[i].plane, true), KFX_OUTCOME_GONE);
+        assert_gone(&workers[i].plane);
+    }
+    /* The same plane from all sides: every one either works alone or is sent away. */
+    plane_t one = plane_new(fx, "contended");
+    one.space = true;
+    for (size_t i = 0; i < WORKERS; i++)
+        workers[i] = (worker_t){.plane = one, .same = true};
+    run_workers(workers);
+    create(&one);
+    free(workers);
+}
+
+/* Runs last: what all the others wrote. */
+static void test_no_password_in_logs(void **state)
+{
+    fixture_t *fx = *state;
+    KFX_FREE char *server = pg_server_log(&fx->server);
+    KFX_FREE char *ours = kfx_file_read(output_path, 64 << 20, NULL, NULL);
+
+    assert_non_null(strstr(server, "CREATE DATABASE")); /* the log does show statements */
+    assert_non_null(strstr(ours, "database ready"));
+    assert_null(store_leak(fx->store, server));
+    assert_null(store_leak(fx->store, ours));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_bootstrap),          cmocka_unit_test(test_create),
+        cmocka_unit_test(test_idempotent),         cmocka_unit_test(test_repair),
+        cmocka_unit_test(test_foreign_secret),     cmocka_unit_test(test_api_server_away),
+        cmocka_unit_test(test_crash_create),       cmocka_unit_test(test_crash_delete),
+        cmocka_unit_test(test_isolation),          cmocka_unit_test(test_drop_with_sessions),
+        cmocka_unit_test(test_names),              cmocka_unit_test(test_paused_agent),
+        cmocka_unit_test(test_outage),             cmocka_unit_test(test_concurrency),
+        cmocka_unit_test(test_no_password_in_logs),
+    };
+
+    if (!pg_server_available()) {
+        fprintf(stderr, "skipped: PostgreSQL 15 is not installed (package postgresql-15)\n");
+        return 77;
+    }
+    int fd = mkstemp(output_path);
+    real_stderr = dup(2);
+    if (fd < 0 || real_stderr < 0)
+        return 1;
+    cmocka_set_message_output(CM_OUTPUT_TAP); /* on stdout */
+    fflush(stderr);
+    dup2(fd, 2);
+    kfx_log_init("test");
+    int failed = cmocka_run_group_tests(tests, fixture_setup, fixture_teardown);
+    dup2(real_stderr, 2);
+    unlink(output_path);
+    return failed;
+}
