@@ -1,0 +1,28 @@
+/* cli/cli.h: one run of kflex: its options, its output and its commands. */
+#ifndef KFX_CLI_CLI_H
+#define KFX_CLI_CLI_H
+
+#include "cli/flags.h"
+#include "cli/output.h"
+
+struct kfx_cli {
+    kfx_opts_t opts;
+    kfx_out_t out;
+    const kfx_command_t *root; /* for `kflex help COMMAND` */
+};
+
+/* Each returns 0, or -1 with err: "Error: …", exit code 1. */
+int kfx_cmd_create(kfx_cli_t *cli, kfx_error_t *err);
+int kfx_cmd_delete(kfx_cli_t *cli, kfx_error_t *err);
+int kfx_cmd_list(kfx_cli_t *cli, kfx_error_t *err);
+int kfx_cmd_ctx(kfx_cli_t *cli, kfx_error_t *err);
+int kfx_cmd_ctx_get(kfx_cli_t *cli, kfx_error_t *err);
+int kfx_cmd_ctx_list(kfx_cli_t *cli, kfx_error_t *err);
+int kfx_cmd_ctx_rename(kfx_cli_t *cli, kfx_error_t *err);
+int kfx_cmd_ctx_delete(kfx_cli_t *cli, kfx_error_t *err);
+int kfx_cmd_config_set_hosting(kfx_cli_t *cli, kfx_error_t *err);
+int kfx_cmd_config_diagnose(kfx_cli_t *cli, kfx_error_t *err);
+int kfx_cmd_version(kfx_cli_t *cli, kfx_error_t *err);
+int kfx_cmd_help(kfx_cli_t *cli, kfx_error_t *err);
+
+#endif

@@ -1,0 +1,81 @@
+/* cli/flags.h: the command line: a table of commands and flags, and one parser over it.
+ *
+ * Flags may stand before or after the command and its arguments, as with KubeFlex's Go kflex; `--` ends them. Booleans
+ * take
+ * --flag, --flag=true, --flag=false. Constant tables, pure functions.
+ */
+#ifndef KFX_CLI_FLAGS_H
+#define KFX_CLI_FLAGS_H
+
+#include "base/error.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define KFX_ARGS_MAX 16
+
+typedef enum { KFX_FLAG_BOOL, KFX_FLAG_INT, KFX_FLAG_STRING, KFX_FLAG_DURATION, KFX_FLAG_PAIRS } kfx_flag_kind_t;
+
+typedef struct {
+    kfx_flag_kind_t kind;
+    char letter;         /* 0: none */
+    const char *name;    /* without the dashes */
+    size_t offset;       /* of the field in kfx_opts_t */
+    const char *operand; /* "FILE", for the usage text; NULL for booleans */
+    const char *help;
+} kfx_flag_t;
+
+typedef struct {
+    char *key, *value;
+} kfx_pair_t;
+
+/* Everything any command takes. Strings are borrowed from argv or literals, pairs are owned. */
+typedef struct {
+    const char *kubeconfig;
+    bool chatty;
+    int64_t verbosity;
+    bool help;
+    const char *type, *backend, *hook;
+    kfx_pair_t *pairs;
+    size_t pair_count;
+    int64_t timeout_ms;
+    bool overwrite, set_hosting, switch_to, force;
+    const char *output;
+    size_t arg_count;
+    const char *arg[KFX_ARGS_MAX];
+} kfx_opts_t;
+
+typedef struct kfx_cli kfx_cli_t; /* cli/cli.h */
+
+typedef struct kfx_command {
+    const char *name;
+    const char *operands; /* "NAME", for the usage text */
+    const char *summary;  /* one line */
+    const char *details;  /* further text, or NULL */
+    size_t min_args, max_args;
+    const kfx_flag_t *flags;                      /* ended by .name NULL; or NULL */
+    const struct kfx_command *below;              /* subcommands, ended by .name NULL; or NULL */
+    int (*run)(kfx_cli_t *cli, kfx_error_t *err); /* NULL: only a group */
+} kfx_command_t;
+
+extern const kfx_flag_t kfx_global_flags[];
+
+/* Defaults of all flags. */
+void kfx_opts_init(kfx_opts_t *opts);
+void kfx_opts_release(kfx_opts_t *opts);
+
+/* Finds the command and fills opts. path gets its full name ("kflex ctx get"). INVALID: the reason, without a usage
+ * text; *command is then the deepest one found (the root itself, if none). */
+int kfx_flags_parse(const kfx_command_t *root, int argc, char **argv, kfx_opts_t *opts, const kfx_command_t **command,
+                    char path[128], kfx_error_t *err);
+
+/* "90", "90s", "10m", "1h30m", "500ms" to milliseconds; -1 for anything else. */
+int64_t kfx_duration_parse(const char *text);
+
+/* The usage line, flags and subcommands of a command. Fresh. */
+char *kfx_usage(const kfx_command_t *command, const char *path);
+/* The name among those below that is at most two edits from word, or NULL. */
+const char *kfx_suggest(const kfx_command_t *below, const char *word);
+
+#endif

@@ -1,0 +1,592 @@
+#!/usr/bin/env python3
+"""kflex as a process, against a fake API server: test_kflex.py PATH-OF-KFLEX [unittest arguments]"""
+
+import base64
+import json
+import os
+import pty
+import re
+import select
+import shutil
+import signal
+import stat
+import subprocess
+import sys
+import tempfile
+import termios
+import unittest
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+from fake_api import NAMESPACES, PLANES, Api  # noqa: E402
+
+KFLEX = ""
+LIMIT = 60  # seconds: only a test that hangs gets there
+
+
+class Case(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.tls = tempfile.mkdtemp(prefix="kfx-cli-tls-")
+
+    @classmethod
+    def tearDownClass(cls):
+        shutil.rmtree(cls.tls)
+
+    def setUp(self):
+        self.dir = tempfile.mkdtemp(prefix="kfx-cli-")
+        self.path = f"{self.dir}/config"
+        self.api = Api(self.tls)
+        self.tenant = Api(self.tls, hosting=False)
+        self.api.tenant_server = self.tenant.url
+        self.env = {"HOME": self.dir, "KUBECONFIG": self.path, "PATH": os.environ["PATH"], "LANG": "C.UTF-8"}
+        for name in os.environ:
+            if name.endswith("SAN_OPTIONS"):
+                self.env[name] = os.environ[name]
+        self.write_config("host")
+
+    def tearDown(self):
+        self.api.close()
+        self.tenant.close()
+        shutil.rmtree(self.dir)
+
+    def write_config(self, current, path=None, **more):
+        def cluster(name, api):
+            return {"name": name, "cluster": {"server": api.url, "certificate-authority-data":
+                                              base64.b64encode(api.ca.encode()).decode()}}
+        config = {
+            "apiVersion": "v1", "kind": "Config", "x-mine": [1, None, "two"],
+            "extensions": [{"name": "other-tool", "extension": {"keep": "me"}}],
+            "clusters": [cluster("hc", self.api), cluster("tc", self.tenant)],
+            "contexts": [{"name": "host", "context": {"cluster": "hc", "user": "hu", "extensions": [
+                {"name": "lens", "extension": {"colour": "red"}}]}},
+                {"name": "tenant", "context": {"cluster": "tc", "user": "tu"}}],
+            "users": [{"name": "hu", "user": {"token": "host"}}, {"name": "tu", "user": {"token": "tenant"}}],
+            "current-context": current,
+        }
+        config.update(more)
+        with open(path or self.path, "w", encoding="utf-8") as f:
+            json.dump(config, f)
+        os.chmod(path or self.path, 0o600)
+
+    def config(self, path=None):
+        """What is in the kubeconfig now, read by kflex's own reader's opposite: kubectl-like JSON from a YAML subset."""
+        with open(path or self.path, encoding="utf-8") as f:
+            return read_yaml(f.read())
+
+    def kflex(self, *args, code=0, stdin="", env=None):
+        done = subprocess.run([KFLEX, *args], env=dict(self.env, **(env or {})), input=stdin, text=True,
+                              capture_output=True, timeout=LIMIT, check=False)
+        self.assertEqual(done.returncode, code, f"kflex {args}: {done.stdout}{done.stderr}")
+        return done
+
+    def context(self, name):
+        return next((c["context"] for c in self.config()["contexts"] if c["name"] == name), None)
+
+    def ext(self, holder):
+        return next((e["extension"]["data"] for e in holder.get("extensions", []) if e["name"] == "kubeflex"), {})
+
+    def create(self, name="cp1"):
+        return self.kflex("create", name)
+
+    def error(self, done, *words):
+        """The reason comes first on stderr, alone; stdout has no usage."""
+        self.assertTrue(done.stderr.splitlines()[0].startswith("Error: "), done.stderr)
+        for word in words:
+            self.assertIn(word, done.stderr)
+        self.assertNotIn("Usage:", done.stdout)
+
+
+class Create(Case):
+    def test_steps_and_context(self):
+        done = self.create()
+        lines = done.stdout.splitlines()
+        self.assertEqual(done.stderr, "")
+        self.assertNotIn("\033", done.stdout)
+        self.assertIn("Creating new control plane cp1 of type k8s", lines[0])
+        steps = [i for i, line in enumerate(lines) for word in ("Storage is ready", "All objects", "API server is ready")
+                 if word in line]
+        self.assertEqual(sorted(steps), [1, 2, 3], done.stdout)
+        self.assertRegex(lines[-1], r"^✔ Switched to context cp1 .*\(\d+\.\ds\)$")
+        config = self.config()
+        self.assertEqual(config["current-context"], "cp1")
+        self.assertEqual(self.context("cp1")["cluster"], "cp1-cluster")
+        self.assertEqual(self.ext(self.context("cp1")), {"controlplane-name": "cp1"})
+        self.assertEqual(self.ext(config), {"hosting-cluster-ctx-name": "host"})
+        self.assertEqual(self.ext(self.context("host")), {"is-hosting-cluster-ctx": "true"})
+        self.assertEqual(stat.S_IMODE(os.stat(self.path).st_mode), 0o600)
+
+    def test_other_entries_stay(self):
+        before = self.config()
+        self.create()
+        after = self.config()
+        self.assertEqual(after["x-mine"], [1, None, "two"])
+        self.assertEqual(after["extensions"][0], before["extensions"][0])
+        self.assertEqual(self.context("tenant"), before["contexts"][1]["context"])
+        self.assertEqual(self.context("host")["extensions"][0], before["contexts"][0]["context"]["extensions"][0])
+        self.assertEqual(after["users"][:2], before["users"])
+
+    def test_spec(self):
+        self.kflex("create", "unbuilt1", "--type", "vcluster", "-b", "dedicated", "-p", "hook", "-e", "a=1", "--set", "b=x=y",
+                   code=1)
+        verb, path, body = self.api.writes()[0]
+        self.assertEqual((verb, path.split("?")[0]), ("POST", PLANES))
+        self.assertEqual(body["spec"], {"type": "vcluster", "backend": "dedicated", "postCreateHook": "hook",
+                                        "postCreateHookVars": {"a": "1", "b": "x=y"}})
+
+    def test_from_any_context(self):
+        self.create()
+        self.create("cp2")
+        self.assertEqual(self.config()["current-context"], "cp2")
+        self.assertEqual(self.ext(self.config()), {"hosting-cluster-ctx-name": "host"})
+
+    def test_bad_names(self):
+        for name in ("Bad_Name", "a.b", "kube", "kubeflex", "x" * 57, "1cp", ""):
+            self.error(self.kflex("create", name, code=1))
+        self.assertEqual(self.api.requests, [])
+
+    def test_bad_options(self):
+        self.error(self.kflex("create", "cp1", "-t", "nope", code=1), "unknown control plane type: nope", "k8s")
+        self.error(self.kflex("create", "cp1", "-b", "nope", code=1), "unknown backend type")
+        self.error(self.kflex("create", "cp1", "-e", "a=1", code=1), "--postcreate-hook")
+        self.assertEqual(self.api.requests, [])
+
+    def test_exists(self):
+        self.api.add_plane("cp1")
+        self.error(self.kflex("create", "cp1", code=1), "exists already", "kflex ctx cp1", "kflex delete cp1")
+
+    def test_final_reasons_stop_at_once(self):
+        for name, reason in (("unbuilt", "NotSupported"), ("taken", "NameConflict")):
+            done = self.kflex("create", name, code=1)
+            self.error(done, reason, f"kflex delete {name}")
+            self.assertIn(name, self.api.store.objects[PLANES])
+            self.assertIsNone(self.context(name))
+        self.assertEqual(self.config()["current-context"], "host")
+
+    def test_timeout_names_the_condition(self):
+        done = self.kflex("create", "stuck", "--timeout", "300ms", code=1)
+        self.error(done, "Synced is False (WaitingForStorage: waiting for Secret kine-dsn)",
+                   "kubectl --context host describe controlplane stuck", "stuck-system")
+
+    def test_interrupt(self):
+        child = subprocess.Popen([KFLEX, "create", "stuck"], env=self.env, text=True, stdout=subprocess.PIPE,
+                                 stderr=subprocess.PIPE)
+        self.assertTrue(self.api.store.wait_watched(PLANES, "stuck"))
+        child.send_signal(signal.SIGINT)
+        _, err = child.communicate(timeout=LIMIT)
+        self.assertEqual(child.returncode, 1)
+        self.assertIn("goes on being created", err)
+        self.assertIn("kflex ctx stuck", err)
+        self.assertIn("stuck", self.api.store.objects[PLANES])
+
+    def test_deleted_meanwhile(self):
+        child = subprocess.Popen([KFLEX, "create", "stuck"], env=self.env, text=True, stdout=subprocess.PIPE,
+                                 stderr=subprocess.PIPE)
+        self.assertTrue(self.api.store.wait_watched(PLANES, "stuck"))
+        self.api.store.remove(PLANES, "stuck")
+        _, err = child.communicate(timeout=LIMIT)
+        self.assertEqual(child.returncode, 1)
+        self.assertIn("deleted by somebody", err)
+
+    def test_read_only_kubeconfig(self):
+        os.chmod(self.path, 0o444)
+        self.error(self.kflex("create", "cp1", code=1), self.path, "read-only", "nothing was changed")
+        self.assertEqual(self.api.requests, [])
+
+    def test_broken_kubeconfig(self):
+        with open(self.path, "w", encoding="utf-8") as f:
+            f.write("clusters: [\n")
+        for args in (("create", "cp1"), ("list",), ("ctx",), ("ctx", "get"), ("delete", "cp1")):
+            self.error(self.kflex(*args, code=1), self.path)
+        with open(self.path, encoding="utf-8") as f:
+            self.assertEqual(f.read(), "clusters: [\n")
+
+    def test_foreign_context_of_that_name(self):
+        before = self.config()
+        self.error(self.kflex("create", "tenant", code=1), "context 'tenant'", "rename")
+        self.assertEqual(self.config(), before)
+        self.assertEqual(self.api.requests, [])
+
+    def test_kubeconfig_that_runs_programs_is_refused(self):
+        self.api.extra_user = {"exec": {"command": "/bin/true"}}
+        self.error(self.kflex("create", "cp1", code=1), "exec", "kflex ctx cp1")
+        self.assertIsNone(self.context("cp1"))
+
+    def test_ocm_warning_on_stderr(self):
+        done = self.kflex("create", "cp1", "-t", "ocm")
+        self.assertIn("Warning: ", done.stderr)
+        self.assertNotIn("deprecated", done.stdout)
+
+
+class Delete(Case):
+    def test_everything_goes(self):
+        self.create()
+        done = self.kflex("delete", "cp1")
+        self.assertEqual(done.stderr, "")
+        for text in ("Control plane cp1 is gone", "Namespace cp1-system is gone", "Removed the kubeconfig context",
+                     "Switched to hosting cluster context host"):
+            self.assertIn(text, done.stdout)
+        config = self.config()
+        self.assertEqual(config["current-context"], "host")
+        self.assertEqual([c["name"] for c in config["contexts"]], ["host", "tenant"])
+        self.assertEqual([c["name"] for c in config["clusters"]], ["hc", "tc"])
+        self.assertEqual([c["name"] for c in config["users"]], ["hu", "tu"])
+        self.assertEqual(self.api.store.objects[NAMESPACES], {})
+
+    def test_uid_precondition(self):
+        self.create()
+        uid = self.api.store.objects[PLANES]["cp1"]["metadata"]["uid"]
+        self.kflex("delete", "cp1")
+        verb, _, body = self.api.writes()[-1]
+        self.assertEqual((verb, body["preconditions"]), ("DELETE", {"uid": uid}))
+
+    def test_context_gone_already(self):
+        self.create()
+        self.write_config("host")
+        self.kflex("delete", "cp1")
+
+    def test_renamed_context(self):
+        self.create()
+        self.kflex("ctx", "rename", "cp1", "dev")
+        self.kflex("delete", "cp1")
+        self.assertIsNone(self.context("dev"))
+        self.assertEqual(self.config()["current-context"], "host")
+
+    def test_other_current_context_stays(self):
+        self.create()
+        self.create("cp2")
+        self.kflex("delete", "cp1")
+        self.assertEqual(self.config()["current-context"], "cp2")
+
+    def test_not_found(self):
+        self.error(self.kflex("delete", "cp1", code=1), "control plane not found on server: cp1", "kflex list")
+
+    def test_not_found_tidies_leftover(self):
+        self.create()
+        self.api.store.remove(PLANES, "cp1")
+        self.error(self.kflex("delete", "cp1", code=1), "leftover kubeconfig context was removed")
+        self.assertIsNone(self.context("cp1"))
+        self.assertEqual(self.config()["current-context"], "host")
+
+    def test_namespace_held(self):
+        self.create()
+        self.api.hold_deletion = True
+        self.error(self.kflex("delete", "cp1", "--timeout", "300ms", code=1), "namespace cp1-system was not deleted in time")
+
+    def test_foreign_namespace_is_not_waited_for(self):
+        plane = self.api.add_plane("taken")
+        self.api.add_namespace(plane, owner_uid="somebody")
+        self.api.hold_deletion = True
+        self.kflex("delete", "taken")
+
+    def test_no_right_to_watch_namespaces(self):
+        self.create()
+        self.api.refuse[NAMESPACES] = 403
+        done = self.kflex("delete", "cp1")
+        self.assertIn("Warning: not waiting for namespace", done.stderr)
+
+
+class ListAndCtx(Case):
+    def test_empty(self):
+        self.assertEqual(self.kflex("list").stdout, "No control planes found.\n")
+
+    def test_columns_sorted(self):
+        long = "a" * 30
+        self.api.add_plane("zeta")
+        self.api.add_plane(long, "vcluster")
+        self.create("beta")
+        lines = self.kflex("list").stdout.splitlines()
+        self.assertEqual(lines[0], "Control Planes:")
+        self.assertEqual(lines[1].split(), ["NAME", "SYNCED", "READY", "TYPE", "AGE"])
+        rows = [line.split() for line in lines[2:]]
+        self.assertEqual([r[0] for r in rows], [long, "beta", "zeta"])
+        self.assertEqual(rows[1][1:4], ["True", "True", "k8s"])
+        self.assertEqual(rows[2][1:4], ["Unknown", "Unknown", "k8s"])
+        self.assertRegex(rows[1][4], r"^(\d+h)?(\d+m)?\d+s$")
+        at = lines[1].index("SYNCED")
+        self.assertTrue(all(line[at - 1] == " " and line[at] != " " for line in lines[1:]))
+
+    def test_pages(self):
+        self.api.page = 2
+        for i in range(5):
+            self.api.add_plane(f"p{i}")
+        self.assertEqual(len(self.kflex("list").stdout.splitlines()), 7)
+
+    def test_from_any_context(self):
+        self.create()
+        for current in ("host", "tenant", "cp1", ""):
+            subprocess.run([KFLEX, "ctx", current], env=self.env, check=False, capture_output=True) if current else None
+            self.assertIn("cp1", self.kflex("list").stdout)
+
+    def test_hosting_unknown(self):
+        self.write_config("tenant")
+        for args in (("list",), ("create", "cp1"), ("delete", "cp1"), ("ctx",)):
+            self.error(self.kflex(*args, code=1), "the hosting cluster context is not known!", "serves no control planes",
+                       "kubectl config use-context", "kflex ctx --set-current-for-hosting")
+
+    def test_list_remembers_hosting(self):
+        self.kflex("list")
+        self.assertEqual(self.ext(self.config()), {"hosting-cluster-ctx-name": "host"})
+
+    def test_list_on_read_only_kubeconfig(self):
+        os.chmod(self.path, 0o444)
+        done = self.kflex("list")
+        self.assertIn("Warning: could not remember", done.stderr)
+
+    def test_not_allowed(self):
+        self.kflex("list")
+        self.api.refuse[PLANES] = 403
+        self.error(self.kflex("list", code=1), "not allowed", "context 'host'")
+
+    def test_bad_credentials(self):
+        self.kflex("list")
+        self.api.token = "other"
+        self.error(self.kflex("list", code=1), "does not accept these credentials")
+
+    def test_unreachable(self):
+        self.kflex("list")
+        self.api.close()
+        try:
+            self.error(self.kflex("list", code=1), "cannot be reached", "context 'host'")
+        finally:
+            self.api = Api(self.tls)
+
+    def test_ctx_switches_back_and_forth(self):
+        self.create()
+        self.kflex("ctx")
+        self.assertEqual(self.kflex("ctx", "get").stdout, "host\n")
+        asked = len(self.api.requests)
+        self.kflex("ctx", "cp1")
+        self.assertEqual(self.kflex("ctx", "get").stdout, "cp1\n")
+        self.assertEqual(len(self.api.requests), asked)  # no server needed
+
+    def test_ctx_loads_from_server_and_tags(self):
+        self.create()
+        self.write_config("tenant", extensions=[{"name": "kubeflex", "extension": {"data": {
+            "kflex-initial-ctx-name": "host"}}}])
+        done = self.kflex("ctx", "cp1")
+        self.assertIn("trying to load from server", done.stderr)
+        self.assertEqual(self.ext(self.context("cp1")), {"controlplane-name": "cp1"})
+        self.assertEqual(self.config()["current-context"], "cp1")
+
+    def test_ctx_overwrite(self):
+        self.create()
+        self.api.tenant_server = "https://127.0.0.1:2"
+        self.api.add_secret("cp1")
+        self.kflex("ctx", "-o", "cp1")
+        servers = {c["name"]: c["cluster"]["server"] for c in self.config()["clusters"]}
+        self.assertEqual(servers["cp1-cluster"], "https://127.0.0.1:2")
+
+    def test_ctx_unknown_plane(self):
+        self.error_after_note(self.kflex("ctx", "nope", code=1), "control plane not found on server: nope")
+
+    def test_ctx_plane_without_kubeconfig(self):
+        self.api.add_plane("young")
+        self.error_after_note(self.kflex("ctx", "young", code=1), "has no kubeconfig yet")
+        self.assertEqual(self.config()["current-context"], "host")
+
+    def error_after_note(self, done, word):
+        self.assertIn("Error: ", done.stderr)
+        self.assertIn(word, done.stderr)
+
+    def test_ctx_host_type_stays(self):
+        self.api.add_plane("h1", "host")
+        done = self.kflex("ctx", "h1")
+        self.assertIn("type host", done.stdout)
+        self.assertEqual(self.config()["current-context"], "host")
+
+    def test_ctx_set_current(self):
+        self.kflex("ctx", "-c")
+        self.write_config("tenant", extensions=self.config()["extensions"])
+        self.kflex("ctx", "--set-current-for-hosting")
+        self.assertEqual(self.ext(self.config()), {"hosting-cluster-ctx-name": "tenant"})
+        self.assertEqual(self.ext(self.context("host")), {})
+        self.write_config("host")
+        self.create()
+        self.error(self.kflex("ctx", "-c", code=1), "belongs to control plane cp1")
+
+    def test_ctx_get_without_current(self):
+        self.write_config("")
+        self.error(self.kflex("ctx", "get", code=1), "no context is current")
+
+    def test_ctx_list_rename_delete(self):
+        self.create()
+        lines = self.kflex("ctx", "list").stdout.splitlines()
+        self.assertEqual(lines[0].split(), ["CONTEXT", "MANAGED", "BY", "KFLEX", "CONTROLPLANE"])
+        self.assertEqual([line.split() for line in lines[1:]],
+                         [["*", "cp1", "yes", "cp1"], ["host", "no"], ["tenant", "no"]])
+        self.assertEqual(self.kflex("ctx", "delete", "tenant", stdin="n\n").stdout, "Deletion cancelled.\n")
+        self.assertIsNotNone(self.context("tenant"))
+        self.kflex("ctx", "delete", "tenant", stdin="yes\n")
+        self.assertIsNone(self.context("tenant"))
+        self.kflex("ctx", "rename", "host", "prod", "--switch")
+        self.assertEqual(self.config()["current-context"], "prod")
+        self.assertIn("cp1", self.kflex("list").stdout)
+        self.kflex("ctx", "delete", "cp1")
+        self.assertIn("cp1", self.api.store.objects[PLANES])
+
+    def test_config(self):
+        report = json.loads(self.kflex("config", "diagnose").stdout)
+        self.assertEqual(report["status"], "critical")
+        self.kflex("config", "set-hosting", "host")
+        report = json.loads(self.kflex("config", "diagnose", "-o", "json").stdout)
+        self.assertEqual((report["status"], report["data"]), ("ok", {"hosting-cluster-ctx-name": "host"}))
+        self.error(self.kflex("config", "set-hosting", "nope", code=1), "no context 'nope'")
+        self.error(self.kflex("config", "diagnose", "-o", "xml", code=1), "xml")
+
+
+class Everything(Case):
+    def test_usage_errors(self):
+        for args, word in ((("create",), "needs an argument: NAME"), (("bogus",), 'unknown command "bogus"'),
+                           (("adopt", "x"), 'unknown command "adopt"'), (("list", "--bogus"), "unknown flag: --bogus"),
+                           (("init",), 'unknown command "init"')):
+            done = self.kflex(*args, code=2)
+            self.error(done, word, "Usage:")
+            self.assertEqual(done.stdout, "")
+
+    def test_help(self):
+        for args in ((), ("help",), ("--help",), ("create", "-h"), ("help", "ctx", "get")):
+            done = self.kflex(*args)
+            self.assertIn("Usage:", done.stdout)
+            self.assertEqual(done.stderr, "")
+
+    def test_version(self):
+        done = self.kflex("version")
+        self.assertRegex(done.stdout, r"^Kubeflex version: v\d+\.\d+\.\d+ \S+\nKubernetes version: v1\.36\.3\n$")
+        self.write_config("")
+        done = self.kflex("version", code=1)
+        self.assertIn("Could not connect to a Kubernetes cluster", done.stderr)
+
+    def test_one_kubeconfig_everywhere(self):
+        other = f"{self.dir}/other"
+        self.write_config("host", path=other)
+        before = self.config()
+        self.kflex("create", "cp1", "-k", other)
+        self.kflex("--kubeconfig", other, "list")
+        self.assertEqual(self.kflex("ctx", "get", "-k", other).stdout, "cp1\n")
+        self.kflex("-k", other, "delete", "cp1")
+        self.assertEqual(self.config(), before)
+
+    def test_several_files(self):
+        first, second = f"{self.dir}/first", f"{self.dir}/second"
+        with open(first, "w", encoding="utf-8") as f:
+            f.write("# nothing but a comment\n")
+        self.write_config("host", path=second)
+        env = {"KUBECONFIG": f"{self.dir}/missing:{first}:{second}"}
+        self.kflex("create", "cp1", env=env)
+        self.assertEqual([c["name"] for c in self.config(first)["contexts"]], ["cp1"])
+        self.assertEqual(self.kflex("ctx", "get", env=env).stdout, "cp1\n")
+        self.kflex("delete", "cp1", env=env)
+        self.assertEqual(self.kflex("ctx", "get", env=env).stdout, "host\n")
+        self.assertFalse(os.path.exists(f"{self.dir}/missing"))
+
+    def test_home_kubeconfig(self):
+        os.mkdir(f"{self.dir}/.kube")
+        os.rename(self.path, f"{self.dir}/.kube/config")
+        self.assertEqual(self.kflex("list", env={"KUBECONFIG": ""}).stdout, "No control planes found.\n")
+
+    def test_exec_credentials(self):
+        credential = json.dumps({"apiVersion": "client.authentication.k8s.io/v1", "kind": "ExecCredential",
+                                 "status": {"token": "host"}})
+        self.write_config("host", users=[{"name": "hu", "user": {"exec": {
+            "apiVersion": "client.authentication.k8s.io/v1", "command": "echo", "args": [credential],
+            "interactiveMode": "Never"}}}])
+        self.assertEqual(self.kflex("list").stdout, "No control planes found.\n")
+
+    def on_terminal(self, *args, env=None):
+        """Runs kflex with stdout on a terminal; returns what was shown."""
+        master, slave = pty.openpty()
+        termios.tcsetwinsize(slave, (24, 160))
+        child = subprocess.Popen([KFLEX, *args], env=dict(self.env, TERM="xterm", **(env or {})), stdout=slave,
+                                 stderr=subprocess.DEVNULL)
+        os.close(slave)
+        shown = b""
+        while True:
+            ready, _, _ = select.select([master], [], [], LIMIT)
+            try:
+                data = os.read(master, 65536) if ready else b""
+            except OSError:
+                break
+            if not data:
+                break
+            shown += data
+        os.close(master)
+        child.wait(LIMIT)
+        return shown.decode()
+
+    def test_terminal(self):
+        shown = self.on_terminal("create", "stuck", "--timeout", "300ms")
+        self.assertIn("\033[32m", shown)
+        self.assertRegex(shown, re.escape("\r\033[K") + ".*Waiting for API server.*WaitingForStorage")
+        still = self.on_terminal("create", "stuck2", "--timeout", "300ms", "--chatty-status=false")
+        self.assertNotIn("Waiting for API server", still)
+        plain = self.on_terminal("create", "stuck3", "--timeout", "300ms", env={"NO_COLOR": "1"})
+        self.assertNotIn("\033[3", plain)
+
+    def test_full_output(self):
+        with open("/dev/full", "w", encoding="ascii") as full:
+            done = subprocess.run([KFLEX, "list"], env=self.env, stdout=full, stderr=subprocess.PIPE, text=True,
+                                  timeout=LIMIT, check=False)
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("cannot write the output", done.stderr)
+
+
+def read_yaml(text):
+    """kflex writes block-style YAML; Python's library has no YAML, so let kubectl's stand-in, our own printer, do it."""
+    if text.lstrip().startswith("{"):
+        return json.loads(text)
+    return parse_block([line for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")], 0)[0]
+
+
+def scalar(text):
+    text = text.strip()
+    if text.startswith('"'):
+        return json.loads(text)
+    if text.startswith("'"):
+        return text[1:-1].replace("''", "'")
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        return text
+
+
+def indent_of(line):
+    return len(line) - len(line.lstrip(" "))
+
+
+def parse_block(lines, at):
+    """(value, next line) of the block that starts at lines[at]."""
+    if at >= len(lines):
+        return {}, at
+    depth = indent_of(lines[at])
+    if lines[at].lstrip().startswith("- ") or lines[at].strip() == "-":
+        items = []
+        while at < len(lines) and indent_of(lines[at]) == depth and lines[at].lstrip().startswith("-"):
+            rest = lines[at][depth + 1:]
+            if re.match(r"\s+[^\s\"'{\[][^:]*:(\s|$)", rest):
+                lines[at] = " " * (depth + 1) + rest
+                value, at = parse_block(lines, at)
+            else:
+                value, at = scalar(rest), at + 1
+            items.append(value)
+        return items, at
+    out = {}
+    while at < len(lines) and indent_of(lines[at]) == depth and not lines[at].lstrip().startswith("- "):
+        key, _, rest = lines[at].strip().partition(":")
+        at += 1
+        if rest.strip():
+            out[scalar(key)] = scalar(rest)
+            continue
+        nested = at < len(lines) and (indent_of(lines[at]) > depth or
+                                      (indent_of(lines[at]) == depth and lines[at].lstrip().startswith("- ")))
+        if nested:
+            out[scalar(key)], at = parse_block(lines, at)
+        else:
+            out[scalar(key)] = None
+    return out, at
+
+
+if __name__ == "__main__":
+    if len(sys.argv) < 2:
+        sys.exit(__doc__)
+    KFLEX = os.path.abspath(sys.argv.pop(1))
+    unittest.main(verbosity=1)
