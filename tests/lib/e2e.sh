@@ -1,0 +1,51 @@
+# shellcheck shell=bash
+# The end-to-end tests: bats files in tests/e2e, on an instance of the local cluster that is theirs. Read in by tests/run.
+
+KT_INSTANCE='test'
+export KT_INSTANCE
+
+e2e_files() { find "$KT_REPO/tests/e2e" -maxdepth 1 -name '*.bats' 2>/dev/null | sort; }
+
+# "file: name" of each test.
+e2e_names() {
+  local file
+  while read -r file; do
+    sed -n "s/^[[:space:]]*@test[[:space:]]*[\"']\(.*\)[\"'][[:space:]]*{.*/$(basename "$file" .bats): \1/p" "$file"
+  done < <(e2e_files)
+}
+
+e2e_skip_all() {
+  local name number=0
+  while read -r name; do
+    result skip "$name" "$1"
+    number=$((number + 1))
+  done < <(e2e_names)
+  printf '%-28s %d skipped: %s\n' 'end-to-end tests' "$number" "$1"
+}
+
+e2e_run() {
+  if [[ -z $(e2e_files) ]]; then
+    printf '%-28s 0 tests\n' 'end-to-end tests'
+    return
+  fi
+  KT_CLUSTER=1
+  # Building Kubernetes from its Go modules is 16 minutes of this on a new machine with 2 cores.
+  if ! step suite cluster-up 2700 'local cluster starts'; then
+    e2e_skip_all 'the local cluster did not start'
+  elif [[ -s $KT_LOGS/cannot ]]; then
+    e2e_skip_all "$(<"$KT_LOGS/cannot")"
+  else
+    step suite e2e 1800 'end-to-end tests'
+  fi
+}
+
+# e2e_end KEEP: takes the cluster down, whatever happened before.
+e2e_end() {
+  [[ -n ${KT_CLUSTER:-} ]] || return 0
+  if [[ -n $1 ]]; then
+    printf 'the cluster is left: KUBECONFIG=%s; remove it with: deploy/local/down %s\n' "$KT_LOGS/kubeconfig" "$KT_INSTANCE"
+    return
+  fi
+  KT_CLUSTER=''
+  step setup cluster-down 300 'local cluster stops'
+}

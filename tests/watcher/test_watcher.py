@@ -1,0 +1,240 @@
+#!/usr/bin/env python3
+"""kubeflex-watcher, kubeflex-bus and scripted workers against the API server of KFX_TEST_KUBECONFIG (else skipped).
+
+usage: test_watcher.py WATCHER BUS WORKER
+"""
+import os
+import sys
+import time
+import traceback
+
+from cluster import PLANES, Fleet, wait
+
+FINALIZER = "kflex.kubestellar.org/finalizer"
+LABEL = "kflex.kubestellar.org/controlplane"
+
+
+def conditions(plane):
+    return {c["type"]: c for c in (plane or {}).get("status", {}).get("conditions", [])}
+
+
+def is_true(fleet, name, kind):
+    return conditions(fleet.seen(name)).get(kind, {}).get("status") == "True"
+
+
+class Tests:
+    def __init__(self, fleet):
+        self.f = fleet
+        self.bus = fleet.bus()
+        self.reconciler = fleet.worker("reconciler", "reconciler:k8s", "reconcile.k8s")
+        self.storage = fleet.worker("storage", "storage", "storage")
+        self.first = fleet.watcher("first")
+        wait("first leads", lambda: fleet.leader() == "first")
+
+    def settle(self, name):
+        """Until what was written is what the services said."""
+        wait(f"{name} Synced and StorageReady",
+             lambda: is_true(self.f, name, "Synced") and is_true(self.f, name, "StorageReady"))
+        return self.f.seen(name)
+
+    def test_1_create(self):
+        f = self.f
+        started = time.monotonic()
+        name, made = f.plane("a", finalizers=["example.org/other"])
+        task = self.reconciler.task(name)
+        self.storage.task(name)
+        print(f"   create to task: {(task['at'] - started) * 1000:.1f} ms")
+        assert task["uid"] == made["metadata"]["uid"] and task["gen"] == "1" and task["type"] == "k8s"
+        plane = self.settle(name)
+        assert plane["metadata"]["finalizers"] == ["example.org/other", FINALIZER], plane["metadata"]["finalizers"]
+        assert [c["type"] for c in plane["status"]["conditions"]] == ["Synced", "StorageReady"]
+        assert plane["status"]["observedGeneration"] == 1
+        events = wait("Event SyncSuccess", lambda: [
+            e for e in f.api.get("/apis/events.k8s.io/v1/namespaces/default/events?fieldSelector=regarding.name=" + name)
+            ["items"] if e["reason"] == "SyncSuccess"])
+        assert events[0]["reportingController"] == "kubeflex-controlplane-controller"
+
+    def test_2_identical_results_write_nothing(self):
+        f, name = self.f, self.f.planes[0]
+        f.script("reconcile.k8s", name, "outcome OK 100", "cond Synced True ReconcileSuccess",
+                 "cond Ready True Available", "version v1.36.3", "secret admin-kubeconfig kubeconfig kubeconfig-incluster")
+        f.api.merge(f"{PLANES}/{name}", {"spec": {"globalVars": {"a": "b"}}})
+        self.reconciler.task(name, gen="2")
+        wait("Ready", lambda: is_true(f, name, "Ready"))
+        plane = wait("both saw generation 2", lambda: f.seen(name)["status"]["observedGeneration"] == 2 and f.seen(name))
+        assert plane["status"]["secretRef"] == {"namespace": f"{name}-system", "name": "admin-kubeconfig",
+                                                "key": "kubeconfig", "inClusterKey": "kubeconfig-incluster"}
+        assert plane["status"]["kubernetesVersion"] == "v1.36.3"
+        before = f.metric("first", "kubeflex_watcher_results_total")
+        wait("ten more results", lambda: f.metric("first", "kubeflex_watcher_results_total") >= before + 10)
+        after = f.seen(name)
+        assert after["metadata"]["resourceVersion"] == plane["metadata"]["resourceVersion"], "an identical status was written"
+        f.script("reconcile.k8s", name, "outcome OK", "cond Synced True ReconcileSuccess", "cond Ready True Available")
+
+    def test_3_children(self):
+        f, name = self.f, self.f.planes[0]
+        uid = f.seen(name)["metadata"]["uid"]
+        owner = [{"apiVersion": "tenancy.kflex.kubestellar.org/v1alpha1", "kind": "ControlPlane", "name": name, "uid": uid,
+                  "controller": True, "blockOwnerDeletion": True}]
+        meta = {"labels": {LABEL: name}, "ownerReferences": owner}
+        f.api.create(f"/api/v1/namespaces?fieldManager=kubeflex-{uid}", {"metadata": {"name": f"{name}-system", **meta}})
+        ns = f"Namespace/{name}-system"
+        for worker in (self.reconciler, self.storage):
+            worker.task(name, where=lambda c: c.get(ns) == "or--")
+        path = f"/api/v1/namespaces/{name}-system/configmaps"
+        f.api.create(f"{path}?fieldManager=kubeflex-{uid}",
+                     {"metadata": {"name": "one", "annotations": {"kflex.kubestellar.org/applied-hash": "aa"}, **meta},
+                      "data": {"a": "1", "b": "2"}})
+        self.reconciler.task(name, where=lambda c: c.get("ConfigMap/one") == "or--")
+        f.api.merge(f"{path}/one?fieldManager=somebody", {"data": {"c": "3"}})  # a field of their own
+        f.api.merge(f"{path}/one?fieldManager=somebody", {"data": {"a": "9"}})  # one of ours
+        self.reconciler.task(name, where=lambda c: c.get("ConfigMap/one") == "or-d")
+        self.storage.forget()
+        self.storage.no_task(name, 0.3)
+        f.api.delete(f"{path}/one")
+        self.reconciler.task(name, where=lambda c: "ConfigMap/one" not in c)
+        self.reconciler.forget()
+        f.api.create(f"/api/v1/namespaces/default/configmaps", {"metadata": {"name": name, "labels": {LABEL: name}}})
+        try:
+            self.reconciler.no_task(name, 0.3)  # the label alone does not make it the plane's
+        finally:
+            f.api.delete(f"/api/v1/namespaces/default/configmaps/{name}")
+
+    def test_4_config_runs_all(self):
+        f, name = self.f, self.f.planes[0]
+        f.api.create(f"/api/v1/namespaces/{f.tag}/configmaps",
+                     {"metadata": {"name": "kubeflex-config"}, "data": {"domain": "localtest.me"}})
+        self.reconciler.task(name, where=lambda c: "ConfigMap/kubeflex-config" in c)
+        self.storage.no_task(name, 0.2)
+
+    def test_5_foreign_status_is_repaired(self):
+        f, name = self.f, self.f.planes[0]
+        plane = f.seen(name)
+        for c in plane["status"]["conditions"]:
+            c["status"], c["reason"] = "False", "Forged"
+        f.api.merge(f"{PLANES}/{name}/status", {"status": plane["status"]})
+        self.settle(name)
+        wait("Ready again", lambda: is_true(f, name, "Ready"))
+
+    def test_6_not_supported(self):
+        f = self.f
+        name, _ = f.plane("v", "vcluster")
+        synced = wait("Synced=False", lambda: conditions(f.seen(name)).get("Synced"))
+        assert synced["status"] == "False" and synced["reason"] == "NotSupported" and "k8s" in synced["message"], synced
+        assert not f.seen(name)["metadata"].get("finalizers")
+        f.api.delete(f"{PLANES}/{name}")
+        wait("gone", lambda: f.seen(name) is None)
+
+    def test_7_failover(self):
+        f, name = self.f, self.f.planes[0]
+        second = f.watcher("second")
+        wait("second stands by, ready", lambda: "caches filled" in open(second.log).read())
+        assert f.leader() == "first"
+        rv = f.seen(name)["metadata"]["resourceVersion"]
+        self.reconciler.forget()
+        started = time.monotonic()
+        assert self.first.stop() == 0
+        wait("second leads", lambda: f.leader() == "second", 5)
+        print(f"   takeover after a clean stop: {time.monotonic() - started:.2f} s")
+        self.reconciler.task(name)  # the snapshot
+        other, _ = f.plane("b")
+        self.reconciler.task(other)
+        self.settle(other)
+        assert f.seen(name)["metadata"]["resourceVersion"] == rv, "a restart wrote an unchanged status"
+        third = f.watcher("third")
+        wait("third stands by", lambda: "caches filled" in open(third.log).read())
+        self.reconciler.forget()
+        started = time.monotonic()
+        second.stop(9)
+        wait("third leads", lambda: f.leader() == "third", 12)
+        print(f"   takeover after kill -9: {time.monotonic() - started:.2f} s")
+        self.reconciler.task(other)
+        annotation = f.api.get(f"/api/v1/namespaces/{f.tag}/configmaps/kubeflex-leader")["metadata"]["annotations"]
+        assert int(annotation["kflex.kubestellar.org/epoch"]) >= 3, annotation
+        assert f.seen(name)["metadata"]["resourceVersion"] == rv
+        self.leading = "third"
+
+    def test_8_bus_restart(self):
+        f, name = self.f, self.f.planes[0]
+        rv = f.seen(name)["metadata"]["resourceVersion"]
+        self.reconciler.forget()
+        self.storage.forget()
+        self.bus.stop(9)
+        self.bus = f.bus()
+        self.reconciler.task(name, 20)
+        self.storage.task(name, 20)
+        c, _ = f.plane("c")
+        self.reconciler.task(c)
+        self.settle(c)
+        assert f.seen(name)["metadata"]["resourceVersion"] == rv
+
+    def test_9_rest_is_silent(self):
+        f = self.f
+        counters = ("kubeflex_watcher_events_total", "kubeflex_watcher_writes_total", "kubeflex_watcher_results_total")
+
+        def sample():
+            return [f.metric(self.leading, c) for c in counters]
+        last = [None]
+
+        def calm():
+            now = sample()
+            same, last[0] = now == last[0], now
+            time.sleep(0.2)
+            return same
+        wait("calm", calm)
+        time.sleep(2)
+        assert sample() == last[0], f"{last[0]} became {sample()}"
+
+    def test_a_delete(self):
+        f, name = self.f, self.f.planes[0]
+        f.script("storage", name, "outcome WAITING 100", "cond StorageReady False Deleting ending backends")
+        f.api.delete(f"{PLANES}/{name}")
+        assert self.reconciler.task(name, deleting="1")["deleting"] == "1"
+        f.script("reconcile.k8s", name)
+        f.api.merge(f"{PLANES}/{name}", {"metadata": {"annotations": {"poke": "1"}}})
+        wait("StorageReady says Deleting",
+             lambda: conditions(f.seen(name)).get("StorageReady", {}).get("reason") == "Deleting")
+        assert FINALIZER in f.seen(name)["metadata"]["finalizers"]
+        f.script("storage", name)
+        f.script("reconcile.k8s", name, "outcome GONE")
+        f.api.delete(f"/api/v1/namespaces/{name}-system")  # news for the reconciler, which answers GONE
+        wait("only the foreign finalizer is left",
+             lambda: f.seen(name)["metadata"].get("finalizers") == ["example.org/other"])
+        f.api.merge(f"{PLANES}/{name}", {"metadata": {"finalizers": None}})
+        wait("gone", lambda: f.seen(name) is None)
+        other = f"{f.tag}-b".replace("wt", "wt-", 1)
+        started = time.monotonic()
+        f.api.delete(f"{PLANES}/{other}")
+        wait("gone", lambda: f.seen(other) is None)
+        print(f"   delete of a plane: {(time.monotonic() - started) * 1000:.0f} ms")
+
+    def test_b_same_name_again(self):
+        f = self.f
+        f.planes.remove(f"{f.tag}-b".replace("wt", "wt-", 1))
+        name, made = f.plane("b")
+        task = self.reconciler.task(name, uid=made["metadata"]["uid"])
+        assert task["deleting"] == "0"
+        self.settle(name)
+
+
+def main():
+    kubeconfig = os.environ.get("KFX_TEST_KUBECONFIG")
+    if not kubeconfig:
+        print("skipped: KFX_TEST_KUBECONFIG names no cluster")
+        return 77
+    fleet = Fleet(dict(zip(("watcher", "bus", "worker"), sys.argv[1:4])), kubeconfig)
+    failed = True
+    try:
+        tests = Tests(fleet)
+        for name in sorted(n for n in dir(tests) if n.startswith("test_")):
+            print(name, flush=True)
+            getattr(tests, name)()
+        failed = False
+    except Exception:  # pylint: disable=broad-except
+        traceback.print_exc(file=sys.stdout)
+    finally:
+        fleet.close(failed)
+    return 1 if failed else 0
+
+
+sys.exit(main())
