@@ -270,7 +270,7 @@ class Delete(Case):
     def test_namespace_held(self):
         self.create()
         self.api.hold_deletion = True
-        self.error(self.kflex("delete", "cp1", "--timeout", "300ms", code=1), "namespace cp1-system was not deleted in time")
+        self.error(self.kflex("delete", "cp1", "--timeout", "2s", code=1), "namespace cp1-system was not deleted in time")
 
     def test_foreign_namespace_is_not_waited_for(self):
         plane = self.api.add_plane("taken")

@@ -116,6 +116,45 @@ class Tests:
         self.settle(name)
         wait("Ready again", lambda: is_true(f, name, "Ready"))
 
+    def test_5b_conflicts(self):
+        """Somebody else writes the object all the time: nothing of theirs is lost, and the last word lands."""
+        f, name = self.f, self.f.planes[0]
+        for i in range(30):
+            f.script("reconcile.k8s", name, "outcome OK 10", f"cond Synced True ReconcileSuccess round {i}",
+                     "cond Ready True Available")
+            for j in range(4):
+                f.api.merge(f"{PLANES}/{name}", {"metadata": {"annotations": {"count": f"{i}.{j}"},
+                                                             "labels": {f"l{i}": "x"}}})
+            if i == 0:  # a spec change starts the series
+                f.api.merge(f"{PLANES}/{name}", {"spec": {"globalVars": {"a": "c"}}})
+        f.script("reconcile.k8s", name, "outcome OK", "cond Synced True ReconcileSuccess the end",
+                 "cond Ready True Available")
+        wait("the last word", lambda: conditions(f.seen(name))["Synced"]["message"] == "the end")
+        plane = f.seen(name)
+        assert plane["metadata"]["annotations"]["count"] == "29.3"
+        assert all(f"l{i}" in plane["metadata"]["labels"] for i in range(30))
+        print(f"   conflicts met: {f.metric('first', 'kubeflex_watcher_conflicts_total'):.0f}")
+
+    def test_5c_child_to_status(self):
+        """From a child's change to the changed condition, through watch, bus, worker and status write."""
+        f, name = self.f, self.f.planes[0]
+        path = f"/api/v1/namespaces/{name}-system/secrets"
+        uid = f.seen(name)["metadata"]["uid"]
+        f.api.create(path, {"metadata": {"name": "s", "labels": {LABEL: name}, "ownerReferences": [
+            {"apiVersion": "tenancy.kflex.kubestellar.org/v1alpha1", "kind": "ControlPlane", "name": name, "uid": uid,
+             "controller": True}]}})
+        took = []
+        for i in range(20):
+            want = "False" if i % 2 == 0 else "True"
+            f.script("reconcile.k8s", name, "outcome OK", "cond Synced True ReconcileSuccess",
+                     f"cond Ready {want} {'Available' if want == 'True' else 'Unavailable'}")
+            f.api.merge(f"{path}/s", {"data": {"k": "AAAA"[i % 2:] + "=" * (i % 2)}})
+            at = time.monotonic()
+            while conditions(f.seen(name))["Ready"]["status"] != want:
+                assert time.monotonic() - at < 5, "no change of Ready"
+            took.append((time.monotonic() - at) * 1000)
+        print(f"   child to status: median {sorted(took)[10]:.0f} ms, worst {max(took):.0f} ms (polling included)")
+
     def test_6_not_supported(self):
         f = self.f
         name, _ = f.plane("v", "vcluster")

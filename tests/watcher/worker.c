@@ -3,16 +3,14 @@
  *   scripted-worker ENDPOINT ROLE SERVICE FOLDER
  *
  * Each task is one line on stdout: "TASK key=… uid=… gen=… seq=… deleting=0 type=k8s children=Secret/kine-dsn:or--,…"
- * (flags: owned, ready, terminating, drifted). The result is read from FOLDER/<key>, a line each, the last word of a line
- * may have spaces:
- *   outcome OK|WAITING|RETRY|GONE|DOWN [retry_after_ms]
- *   cond TYPE True|False REASON [message]
+ * (flags: owned, ready, terminating, drifted). The result is read from FOLDER/<key>, a line each, the last word of a
+ * line may have spaces: outcome OK|WAITING|RETRY|GONE|DOWN [retry_after_ms] cond TYPE True|False REASON [message]
  *   version V · secret NAME KEY IN_CLUSTER_KEY · wrote KIND NAME UID RV HASH
  * Without the file: GONE for a plane that is being deleted, else OK with the condition of the service. */
+#include "bus/worker.h"
 #include "base/file.h"
 #include "base/log.h"
 #include "base/mem.h"
-#include "bus/worker.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -62,9 +60,10 @@ static void apply_line(const char *line, kfx_result_t *result)
 static void print_task(const kfx_task_t *task)
 {
     char line[8192];
-    int at = snprintf(line, sizeof line, "TASK key=%s uid=%s gen=%lld seq=%llu deleting=%d type=%s children=",
-                      task->env.key, task->env.uid, (long long)task->env.generation,
-                      (unsigned long long)task->env.seq, task->env.deleting, task->digest ? task->digest->type : "");
+    int at =
+        snprintf(line, sizeof line, "TASK key=%s uid=%s gen=%lld seq=%llu deleting=%d type=%s children=", task->env.key,
+                 task->env.uid, (long long)task->env.generation, (unsigned long long)task->env.seq, task->env.deleting,
+                 task->digest ? task->digest->type : "");
     for (size_t i = 0; task->digest && i < task->digest->count && at < 7600; i++) {
         const kfx_child_t *c = &task->digest->children[i];
         at += snprintf(line + at, sizeof line - (size_t)at, "%s%s/%s:%c%c%c%c", i ? "," : "", c->kind, c->name,

@@ -1,0 +1,73 @@
+# shellcheck shell=bash disable=SC2034 # read by the test files
+# What the end-to-end tests share. They run on an instance of the local cluster: KFX_INSTANCE or KUBEFLEX_INSTANCE (default
+# test), its context kubeflex-<instance> in $KUBECONFIG, kflex and kubectl on PATH. Each file works on a copy of the
+# kubeconfig, so that files do not see each other's contexts.
+
+INSTANCE=${KFX_INSTANCE:-${KUBEFLEX_INSTANCE:-test}}
+HOST_CONTEXT=kubeflex-$INSTANCE
+REPO=$(cd "$BATS_TEST_DIRNAME/../.." && pwd)
+READY_TIMEOUT=180s
+GONE_TIMEOUT=120s
+GROUP=tenancy.kflex.kubestellar.org
+KUBECTL_IMAGE=kubeflex.local/kubectl:v1.36.3
+
+# To be called first in setup_file.
+e2e_setup_file() {
+  cp "${KUBECONFIG:?the instance\'s kubeconfig}" "$BATS_FILE_TMPDIR/kubeconfig"
+  chmod 0600 "$BATS_FILE_TMPDIR/kubeconfig"
+  export KUBECONFIG=$BATS_FILE_TMPDIR/kubeconfig
+  kubectl config use-context "$HOST_CONTEXT"
+}
+
+# kubectl on the hosting cluster, on a plane off the cluster.
+hk() { kubectl --context "$HOST_CONTEXT" "$@"; }
+pk() { kubectl --context "$1" "${@:2}"; }
+
+# in_node COMMAND…: inside the node's network.
+in_node() { "$REPO/deploy/local/node-exec" "$INSTANCE" "$@"; }
+
+# One line of SQL, as the superuser, answer without ornament.
+sql() { hk exec -n kubeflex-system postgres-postgresql-0 -- psql -U postgres -AtXqc "$1"; }
+
+plane_uid() { hk get controlplane "$1" -o 'jsonpath={.metadata.uid}'; }
+
+# The database of a plane, by its uid: "<name cut to 26>_<uid without dashes>".
+databases_of() { sql "select datname from pg_database where datname like '%\\_${1//-/}'"; }
+roles_of() { sql "select rolname from pg_roles where rolname like '%\\_${1//-/}%' order by 1"; }
+
+# plane_apply NAME [TYPE]: without kflex.
+plane_apply() {
+  hk apply -f - <<YAML
+apiVersion: $GROUP/v1alpha1
+kind: ControlPlane
+metadata:
+  name: $1
+spec:
+  type: ${2:-k8s}
+  backend: shared
+YAML
+}
+
+# condition NAME TYPE FIELD
+condition() { hk get controlplane "$1" -o "jsonpath={.status.conditions[?(@.type=='$2')].$3}"; }
+
+# secret_value NAMESPACE SECRET KEY, decoded. Dots of the key are escaped here.
+secret_value() { hk get secret -n "$1" "$2" -o "jsonpath={.data.${3//./\\.}}" | base64 -d; }
+
+# shellcheck disable=SC2016 # a Go template, not the shell's
+secret_keys() { hk get secret -n "$1" "$2" -o 'go-template={{range $k, $v := .data}}{{$k}} {{end}}'; }
+
+# Deletes planes, for teardown: no failure where they are gone.
+planes_delete() {
+  hk delete controlplane "$@" --ignore-not-found --timeout="$GONE_TIMEOUT"
+  local name
+  for name; do hk wait --for=delete "namespace/$name-system" --timeout="$GONE_TIMEOUT" || true; done
+}
+
+fail() {
+  printf '%s\n' "$*" >&2
+  return 1
+}
+
+contains() { [[ $1 == *"$2"* ]] || fail "expected \"$2\" in: $1"; }
+lacks() { [[ $1 != *"$2"* ]] || fail "expected no \"$2\" in: $1"; }
