@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -204,7 +205,7 @@ static void test_large_file(void **state)
 }
 
 /* A reader in another thread must see one of the two contents at any time. */
-static volatile int stop_reading, torn;
+static atomic_int stop_reading, torn;
 
 static void *read_always(void *unused)
 {

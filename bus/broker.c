@@ -79,11 +79,13 @@ kfx_line_t *kfx_broker_line(kfx_broker_t *self, const char *service)
     return NULL;
 }
 
-void kfx_broker_tell_state(kfx_broker_t *self, kfx_line_t *line, bool always)
+void kfx_broker_tell_state(kfx_broker_t *self, kfx_line_t *line)
 {
     kfx_state_t state = kfx_peers_state(self->peers, kfx_queue_service(line->queue));
-    if (!self->watcher || (state == line->told && !always))
+    if (!self->watcher || state == line->told)
         return;
+    if (state == KFX_STATE_NO_WORKER && line->told == KFX_STATE_NONE && kfx_now_ms() < self->hold_until)
+        return; /* a new bus: they may just not have found it yet */
     kfx_envelope_t env = {.state = state};
     kfx_copy(env.service, sizeof(env.service), kfx_queue_service(line->queue));
     kfx_copy(env.sender, sizeof(env.sender), self->instance);
@@ -160,7 +162,7 @@ static void turn(kfx_broker_t *self)
         kfx_queue_tick(line->queue, now);
         dispatch(self, line, now);
         send_results(self, line, now);
-        kfx_broker_tell_state(self, line, false);
+        kfx_broker_tell_state(self, line);
         int64_t next = kfx_queue_due(line->queue, self->watcher != NULL);
         due = next < due ? next : due;
     }
@@ -359,7 +361,8 @@ kfx_broker_t *kfx_broker_new(zloop_t *loop, const kfx_broker_opts_t *opts, kfx_e
     self->tap_endpoint = kfx_xstrdup(xpub ? zsock_endpoint(xpub) : "");
     if (xpub)
         self->tap = kfx_tap_new(loop, &xpub);
-    add_lines(self, kfx_now_ms() + opts->hold_ms);
+    self->hold_until = kfx_now_ms() + opts->hold_ms;
+    add_lines(self, self->hold_until);
     zloop_reader(loop, self->work, on_work, self);
     zloop_reader_set_tolerant(loop, self->work);
     self->house_timer = zloop_timer(loop, HOUSE_MS, 0, on_house, self);

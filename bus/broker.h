@@ -9,6 +9,7 @@
 #define KFX_LEASE_MS 2500       /* how long one echoed PING holds a worker's lease */
 #define KFX_LEASE_GRACE_MS 2000 /* a write that started in time may take this long */
 #define KFX_EVENT_WINDOW 256    /* EVENTs without ACK */
+#define KFX_CREDIT_MAX 1024     /* tasks one worker may hold, whatever it asks for */
 #define KFX_PEERS_MAX 512       /* sessions */
 
 typedef struct {

@@ -33,6 +33,7 @@ struct kfx_broker {
     kfx_peers_t *peers;
     kfx_peer_t *watcher;
     uint64_t epoch; /* highest seen */
+    int64_t hold_until;
 
     zhashx_t *grumbled; /* peer -> when it was last logged that something was refused */
     int house_timer, due_timer;
@@ -48,8 +49,8 @@ void kfx_broker_refuse(kfx_broker_t *self, zframe_t *id, const kfx_peer_t *peer,
 kfx_line_t *kfx_broker_line(kfx_broker_t *self, const char *service);
 /* A session ends; lost: by its time, else by its own word. */
 void kfx_broker_end_session(kfx_broker_t *self, kfx_peer_t *peer, bool lost, int64_t now);
-/* Tells the watcher the state of the service where it changed (or always). */
-void kfx_broker_tell_state(kfx_broker_t *self, kfx_line_t *line, bool always);
+/* Tells the watcher the state of the service where it changed. */
+void kfx_broker_tell_state(kfx_broker_t *self, kfx_line_t *line);
 
 /* handle.c: one message with its routing id in front; msg is destroyed. */
 void kfx_broker_take(kfx_broker_t *self, zmsg_t **msg_p, int64_t now);

@@ -74,7 +74,7 @@ static void hello_worker(turn_t *t)
     t->peer = kfx_peers_add(self->peers, t->id, &t->role);
     t->peer->lease = heir.lease;
     t->peer->running = heir.running;
-    t->peer->credit = env->credit;
+    t->peer->credit = env->credit < KFX_CREDIT_MAX ? env->credit : KFX_CREDIT_MAX;
     t->peer->revision = env->revision;
     t->peer->down = env->state == KFX_STATE_DOWN;
 }
@@ -85,7 +85,7 @@ static int on_hello(turn_t *t, kfx_error_t *err)
     const kfx_envelope_t *env = &t->msg->env;
     uint32_t low = env->version_min ? env->version_min : KFX_PROTO_MIN;
     uint32_t high = env->version_max ? env->version_max : KFX_PROTO_MIN;
-    if (low > KFX_PROTO_MAX || high < KFX_PROTO_MIN || low > high)
+    if (low > high || low > KFX_PROTO_MAX || high < KFX_PROTO_MIN)
         return kfx_error_set(err, KFX_E_INVALID, "this bus speaks protocol %d to %d, you %u to %u", KFX_PROTO_MIN,
                              KFX_PROTO_MAX, low, high);
     if (t->peer && strcmp(t->peer->role.name, t->role.name) != 0) {
@@ -122,7 +122,8 @@ static int on_hello(turn_t *t, kfx_error_t *err)
     for (size_t i = 0; peer == self->watcher && i < self->line_count; i++) {
         kfx_queue_sync_abort(self->lines[i].queue);
         kfx_queue_done_again(self->lines[i].queue, t->now);
-        kfx_broker_tell_state(self, &self->lines[i], true);
+        self->lines[i].told = KFX_STATE_NONE;
+        kfx_broker_tell_state(self, &self->lines[i]);
     }
     return 0;
 }
@@ -132,7 +133,7 @@ static int on_ping(turn_t *t, kfx_error_t *err)
     const kfx_envelope_t *env = &t->msg->env;
     (void)err;
     t->peer->seen = t->now;
-    t->peer->credit = env->credit;
+    t->peer->credit = env->credit < KFX_CREDIT_MAX ? env->credit : KFX_CREDIT_MAX;
     t->peer->down = env->state == KFX_STATE_DOWN;
     kfx_envelope_t pong = {.seq = env->seq, .lease = t->peer->lease, .lease_ms = KFX_LEASE_MS};
     fill(t, &pong);

@@ -144,7 +144,7 @@ static int serve(zloop_t *loop, const options_t *o, kfx_error_t *err)
     if (rc == 0) {
         kfx_health_set_ready(true, "");
         kfx_log_info("serving", "work", kfx_broker_work_endpoint(broker), "tap", kfx_broker_tap_endpoint(broker),
-                     "curve", o->no_curve ? "off" : "on", NULL);
+                     "curve", o->no_curve ? "off" : "on", "health", kfx_log_num(kfx_health_port()), NULL);
         kfx_loop_run(loop, &stopped);
     }
     kfx_broker_destroy(&broker);

@@ -216,7 +216,7 @@ void kfx_publisher_event(kfx_publisher_t *self, const char *service, const kfx_e
     item->env.epoch = self->opts.epoch;
     kfx_copy(item->env.service, sizeof(item->env.service), service);
     zframe_destroy(&item->payload);
-    item->payload = kfx_digest_encode(digest);
+    item->payload = digest ? kfx_digest_encode(digest) : NULL;
     flush(self);
 }
 

@@ -40,8 +40,8 @@ kfx_publisher_t *kfx_publisher_new(zloop_t *loop, const kfx_publisher_opts_t *op
 /* Sends BYE if connected and takes everything out of the loop. */
 void kfx_publisher_destroy(kfx_publisher_t **self_p);
 
-/* Queues an event; env needs key, uid, generation, seq; epoch and sender are filled in. Never fails for a full window
- * or a bus that is away (coalesced and, after a reconnect, superseded by the snapshot). */
+/* Queues an event; env needs key, uid, generation, seq (rising within the epoch); epoch and sender are filled in. Never
+ * fails for a full window or a bus that is away (coalesced and, after a reconnect, superseded by the snapshot). */
 void kfx_publisher_event(kfx_publisher_t *self, const char *service, const kfx_envelope_t *env,
                          const kfx_digest_t *digest);
 void kfx_publisher_ack(kfx_publisher_t *self, const kfx_envelope_t *done);

@@ -126,7 +126,7 @@ static bool offered(bench_t *b, kfx_envelope_t *done)
 static void test_event_run_done_ack_leaves_nothing(void **state)
 {
     bench_t *b = *state;
-    kfx_envelope_t task, done;
+    kfx_envelope_t task, done = {.seq = 0};
     TELL(b, "a", .generation = 3);
     assert_true(start(b, 7, &task));
     assert_string_equal(task.key, "a");
@@ -276,7 +276,7 @@ static void test_waiting_runs_at_the_next_event_or_in_time(void **state)
 static void test_ok_with_retry_after_looks_again(void **state)
 {
     bench_t *b = *state;
-    kfx_envelope_t task, done;
+    kfx_envelope_t task, done = {.seq = 0};
     TELL(b, "a");
     assert_true(start(b, 1, &task));
     assert_int_equal(end(b, &task, KFX_OUTCOME_OK, 45000), 0);
@@ -341,7 +341,7 @@ static void test_other_uid_or_deletion_cancels_once(void **state)
 static void test_result_is_offered_until_ack(void **state)
 {
     bench_t *b = *state;
-    kfx_envelope_t task, done;
+    kfx_envelope_t task, done = {.seq = 0};
     TELL(b, "a");
     assert_true(start(b, 1, &task));
     assert_int_equal(end(b, &task, KFX_OUTCOME_GONE, 0), 0);
@@ -363,7 +363,7 @@ static void test_result_is_offered_until_ack(void **state)
 static void test_newer_result_replaces_and_old_ack_does_not_hit_it(void **state)
 {
     bench_t *b = *state;
-    kfx_envelope_t task, first, second;
+    kfx_envelope_t task, first = {.seq = 0}, second = {.seq = 0};
     TELL(b, "a");
     assert_true(start(b, 1, &task));
     assert_int_equal(end(b, &task, KFX_OUTCOME_OK, 0), 0);
@@ -381,7 +381,7 @@ static void test_newer_result_replaces_and_old_ack_does_not_hit_it(void **state)
 static void test_result_about_an_older_uid_is_dropped(void **state)
 {
     bench_t *b = *state;
-    kfx_envelope_t task, done;
+    kfx_envelope_t task, done = {.seq = 0};
     TELL(b, "a");
     assert_true(start(b, 1, &task));
     TELL(b, "a", .uid = "u2");
@@ -396,7 +396,7 @@ static void test_result_about_an_older_uid_is_dropped(void **state)
 static void test_what_a_result_is_about_comes_from_the_dispatch(void **state)
 {
     bench_t *b = *state;
-    kfx_envelope_t task, done;
+    kfx_envelope_t task, done = {.seq = 0};
     TELL(b, "a", .generation = 4);
     assert_true(start(b, 1, &task));
     task.generation = 99;

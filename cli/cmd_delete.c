@@ -20,6 +20,7 @@ typedef struct {
     kfx_plane_t plane;
     int64_t start;
     bool plane_gone, ns_gone;
+    char why[512]; /* the last message of a condition that is False */
 } delete_t;
 
 /* A Namespace, reduced to the question whose it is. */
@@ -47,7 +48,11 @@ static int on_plane(void *ctx, const void *item, kfx_error_t *err)
     delete_t *self = ctx;
     const kfx_plane_t *plane = item;
     if (plane && strcmp(plane->uid, self->plane.uid) == 0) {
-        self->plane = *plane;
+        for (size_t i = 0; i < plane->condition_count; i++) {
+            const kfx_condition_t *c = &plane->conditions[i];
+            if (strcmp(c->status, "False") == 0 && *c->message)
+                kfx_copy(self->why, sizeof self->why, c->message);
+        }
         return 0;
     }
     if (!self->plane_gone)
@@ -108,11 +113,10 @@ static int explain_wait(const delete_t *self, kfx_error_t *err)
     kfx_error_t was = *err;
     const char *host = self->hosting.context;
     if (was.code == KFX_E_TIMEOUT && !self->plane_gone) {
-        KFX_FREE char *missing = kfx_plane_missing(&self->plane);
         return kfx_error_set(err, was.code,
-                             "control plane %s was not deleted in time: %.400s. Deletion goes on; look at `kubectl "
+                             "control plane %s was not deleted in time%s%.400s. Deletion goes on; look at `kubectl "
                              "--context %s describe controlplane %s`",
-                             self->name, missing, host, self->name);
+                             self->name, *self->why ? ": " : "", self->why, host, self->name);
     }
     if (was.code == KFX_E_TIMEOUT)
         return kfx_error_set(

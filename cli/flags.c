@@ -174,8 +174,9 @@ static void table_add(table_t *table, const kfx_flag_t *flags)
         table->flag[i] = flags;
         table->longs[i] = (struct option){flags->name, arg, NULL, KFX_CODE_LONG + (int)i};
         if (flags->letter) {
-            char one[4] = {flags->letter, ':', arg == optional_argument ? ':' : '\0', '\0'};
-            strcat(table->shorts, one);
+            size_t used = strlen(table->shorts);
+            snprintf(table->shorts + used, sizeof table->shorts - used, "%c%s", flags->letter,
+                     arg == optional_argument ? "::" : ":");
         }
     }
 }
@@ -183,7 +184,7 @@ static void table_add(table_t *table, const kfx_flag_t *flags)
 static void table_make(table_t *table, const kfx_flag_t *flags)
 {
     memset(table, 0, sizeof *table);
-    strcpy(table->shorts, "-:"); /* arguments in order, missing operands told apart */
+    kfx_copy(table->shorts, sizeof table->shorts, "-:"); /* arguments in order, missing operands told apart */
     table_add(table, flags);
     table_add(table, kfx_global_flags);
 }

@@ -13,8 +13,9 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#define KFX_LOCK_WAIT_MS 5000
 #define KFX_LOCK_POLL_MS 20
+
+int kfx_kubefile_lock_wait_ms = 5000;
 
 /* ~/.kube/config. Fresh. */
 static char *default_path(kfx_error_t *err)
@@ -198,12 +199,12 @@ static int lock_file(const char *path, kfx_error_t *err)
     KFX_FREE char *a = kfx_xstrdup(real ? real : path);
     KFX_FREE char *b = kfx_xstrdup(a);
     KFX_FREE char *lock = kfx_xasprintf("%s/.%s.kflex-lock", dirname(a), basename(b));
-    int fd = kfx_file_lock(lock, KFX_LOCK_WAIT_MS, err);
+    int fd = kfx_file_lock(lock, kfx_kubefile_lock_wait_ms, err);
     if (fd < 0)
         return kfx_error_wrap(err, "kubeconfig %s is being changed by somebody else", path);
 
-    KFX_FREE char *theirs = kfx_xasprintf("%s.lock", path);
-    int64_t deadline = kfx_now_ms() + KFX_LOCK_WAIT_MS;
+    KFX_FREE char *theirs = kfx_xasprintf("%s.lock", real ? real : path);
+    int64_t deadline = kfx_now_ms() + kfx_kubefile_lock_wait_ms;
     while (exists(theirs)) {
         if (kfx_now_ms() >= deadline) {
             close(fd);

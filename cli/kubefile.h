@@ -14,6 +14,9 @@
 
 #define KFX_KUBEFILE_MAX ((size_t)8 << 20) /* bytes of one kubeconfig */
 
+/* How long an edit waits for a lock, in ms. Only tests set it. */
+extern int kfx_kubefile_lock_wait_ms;
+
 /* Finds and reads the files; a file that does not exist counts as empty, but one named by --kubeconfig must exist
  * unless may_miss. Release with kfx_kc_release. */
 int kfx_kubefile_load(const char *flag, bool may_miss, kfx_kc_t *kc, kfx_error_t *err);

@@ -156,8 +156,8 @@ int main(int argc, char **argv)
     }
     fflush(stderr);
 #ifndef __SANITIZE_ADDRESS__ /* whose leak check runs at exit */
-    /* czmq's exit handler sleeps 200 ms whenever an actor thread is still closing its pipe, which is so every third time.
-     * All is closed and flushed here. */
+    /* czmq's exit handler sleeps 200 ms whenever an actor thread is still closing its pipe, which is so every third
+     * time. All is closed and flushed here. */
     _exit(code);
 #endif
     return code;

@@ -15,9 +15,9 @@ typedef struct {
 /* NULL for a kind that is not in the table. */
 const kfx_kind_info_t *kfx_kind_find(const char *kind);
 
-/* "/apis/apps/v1/namespaces/<ns>/deployments/<name>", names escaped. ns is ignored for cluster-scoped kinds; for namespaced
- * ones NULL means all namespaces, which only a collection has. name NULL: the collection. Caller frees; NULL when the kind is
- * unknown, or name is "" or stands without a needed ns. */
+/* "/apis/apps/v1/namespaces/<ns>/deployments/<name>", names escaped. ns is ignored for cluster-scoped kinds; for
+ * namespaced ones NULL means all namespaces, which only a collection has. name NULL: the collection. Caller frees; NULL
+ * when the kind is unknown, or name is "" or stands without a needed ns. */
 char *kfx_object_path(const char *kind, const char *ns, const char *name);
 
 #endif

@@ -69,7 +69,8 @@ int kfx_kube_config_check(const kfx_kube_config_t *config, kfx_error_t *err)
     return 0;
 }
 
-/* ---- kubeconfig ------------------------------------------------------------------------------------------------------------ */
+/* ---- kubeconfig
+ * ------------------------------------------------------------------------------------------------------------ */
 
 typedef struct {
     const char *context; /* for messages */
@@ -244,7 +245,8 @@ kfx_kube_config_t *kfx_kube_config_from_tree(const json_t *kubeconfig, const cha
     return KFX_STEAL(config);
 }
 
-/* ---- in-cluster ------------------------------------------------------------------------------------------------------------- */
+/* ---- in-cluster
+ * ------------------------------------------------------------------------------------------------------------- */
 
 kfx_kube_config_t *kfx_kube_config_in_cluster_at(const char *dir, kfx_error_t *err)
 {

@@ -17,12 +17,12 @@ typedef struct {
     char *ca_pem;          /* NULL: the system's store */
     char *client_cert_pem; /* or NULL */
     char *client_key_pem;
-    char *token;           /* fixed bearer token, or NULL */
-    char *token_file;      /* re-read at most every 10 s; or NULL */
+    char *token;      /* fixed bearer token, or NULL */
+    char *token_file; /* re-read at most every 10 s; or NULL */
     char *username, *password;
     char *proxy_url;
     char *impersonate; /* kubeconfig's `as`: sent as Impersonate-User unless a request names another; or NULL */
-    char *ns; /* the context's namespace, or NULL */
+    char *ns;          /* the context's namespace, or NULL */
     bool insecure;
 } kfx_kube_config_t;
 

@@ -135,13 +135,12 @@ static void send_new(kfx_events_t *self, said_t *said, const kfx_object_ref_t *a
                      const char *reason, const char *action, const char *note)
 {
     char now[KFX_RFC3339_SIZE];
-    json_t *event =
-        json_pack("{s:s, s:s, s:{s:s, s:s}, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:{s:s, s:s, s:s, s:s*, s:s*}}", "apiVersion",
-                  "events.k8s.io/v1", "kind", "Event", "metadata", "name", said->name, "namespace", said->ns, "eventTime",
-                  kfx_rfc3339_now_micro(now), "reportingController", self->controller, "reportingInstance",
-                  self->instance, "action", action, "reason", reason, "type", type, "note", note, "regarding",
-                  "apiVersion", about->api_version, "kind", about->kind, "name", about->name, "uid", about->uid,
-                  "namespace", about->ns);
+    json_t *event = json_pack(
+        "{s:s, s:s, s:{s:s, s:s}, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:{s:s, s:s, s:s, s:s*, s:s*}}", "apiVersion",
+        "events.k8s.io/v1", "kind", "Event", "metadata", "name", said->name, "namespace", said->ns, "eventTime",
+        kfx_rfc3339_now_micro(now), "reportingController", self->controller, "reportingInstance", self->instance,
+        "action", action, "reason", reason, "type", type, "note", note, "regarding", "apiVersion", about->api_version,
+        "kind", about->kind, "name", about->name, "uid", about->uid, "namespace", about->ns);
     if (!event) { /* text that is no UTF-8 */
         said->key[0] = '\0';
         return;

@@ -1,5 +1,5 @@
-/* kube/exec.c: client-go credential plugins (client.authentication.k8s.io/v1 and v1beta1), for the CLI only. No shell, a
- * deadline, bounded output; the answer goes nowhere but into the configuration. */
+/* kube/exec.c: client-go credential plugins (client.authentication.k8s.io/v1 and v1beta1), for the CLI only. No shell,
+ * a deadline, bounded output; the answer goes nowhere but into the configuration. */
 #include "base/clock.h"
 #include "base/json.h"
 #include "base/mem.h"
@@ -256,8 +256,8 @@ int kfx_exec_credential(kfx_kube_config_t *config, const json_t *spec, const jso
     if (mode && strcmp(mode, "Always") == 0 && !tty)
         return kfx_error_set(err, KFX_E_INVALID, "exec plugin %s needs a terminal (interactiveMode: Always)", command);
 
-    KFX_FREE char *path = command[0] != '/' && strchr(command, '/') ? kfx_xasprintf("%s/%s", dir, command)
-                                                                   : kfx_xstrdup(command);
+    KFX_FREE char *path =
+        command[0] != '/' && strchr(command, '/') ? kfx_xasprintf("%s/%s", dir, command) : kfx_xstrdup(command);
     strings_t argv = {0}, env = {0};
     build(spec, api, cluster, interactive, path, &argv, &env);
     kfx_buf_t out = KFX_BUF_INIT(OUTPUT_MAX);

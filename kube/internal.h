@@ -17,24 +17,26 @@
 #include <stdatomic.h>
 #include <sys/queue.h>
 
-#define KFX_ANSWER_MAX (64u << 20)    /* bytes of one answer, after decompression */
-#define KFX_LINE_MAX (4u << 20)       /* bytes of one watch event */
-#define KFX_STATUS_MAX (64u << 10)    /* bytes of an error answer that are looked at */
-#define KFX_INFLIGHT_MAX 32           /* requests in flight; 8 to 32 saturate an API server */
-#define KFX_INFLIGHT_NORMAL 30        /* the rest is kept for urgent ones */
-#define KFX_HOST_CONNECTIONS 4        /* never 1: after a GOAWAY later requests would wait for ever */
-#define KFX_WATCHES_MAX 90            /* an API server allows 100 streams on a connection */
-#define KFX_WRITE_LIMIT_MS 2000       /* of one attempt of a write under a gate */
-#define KFX_DEFAULT_LIMIT_MS 10000    /* of everything else */
+#define KFX_ANSWER_MAX (64u << 20) /* bytes of one answer, after decompression */
+#define KFX_LINE_MAX (4u << 20)    /* bytes of one watch event */
+#define KFX_STATUS_MAX (64u << 10) /* bytes of an error answer that are looked at */
+#define KFX_INFLIGHT_MAX 32        /* requests in flight; 8 to 32 saturate an API server */
+#define KFX_INFLIGHT_NORMAL 30     /* the rest is kept for urgent ones */
+#define KFX_HOST_CONNECTIONS 4     /* never 1: after a GOAWAY later requests would wait for ever */
+#define KFX_WATCHES_MAX 90         /* an API server allows 100 streams on a connection */
+#define KFX_WRITE_LIMIT_MS 2000    /* of one attempt of a write under a gate */
+#define KFX_DEFAULT_LIMIT_MS 10000 /* of everything else */
 #define KFX_CONNECT_LIMIT_MS 5000
 #define KFX_HEARTBEAT_EVERY_MS 10000
 #define KFX_HEARTBEAT_LIMIT_MS 5000
-#define KFX_TOKEN_EVERY_MS 10000      /* a token file is read again at most this often */
-#define KFX_MAILBOX_MAX 65536         /* watch events a slow consumer may leave lying */
+#define KFX_SUSPECT_LIMIT_MS 2000 /* of a heartbeat that something made us send */
+#define KFX_TOKEN_EVERY_MS 10000  /* a token file is read again at most this often */
+#define KFX_MAILBOX_MAX 65536     /* watch events a slow consumer may leave lying */
 
 typedef struct kfx_io kfx_io_t;
 
-/* ---- timers.c: deadlines of the I/O thread, sorted, driven by one zloop timer ------------------------------------- */
+/* ---- timers.c: deadlines of the I/O thread, sorted, driven by one zloop timer -------------------------------------
+ */
 
 typedef struct kfx_timer {
     TAILQ_ENTRY(kfx_timer) link;
@@ -54,7 +56,8 @@ void kfx_timer_cancel(kfx_timers_t *self, kfx_timer_t *timer); /* harmless when 
 /* Runs what is due, at most `max` of them. Returns the next deadline, or -1 when nothing is armed. */
 int64_t kfx_timers_run(kfx_timers_t *self, int64_t now, unsigned max);
 
-/* ---- commands: how callers reach the I/O thread -------------------------------------------------------------------- */
+/* ---- commands: how callers reach the I/O thread --------------------------------------------------------------------
+ */
 
 typedef struct kfx_cmd {
     void (*run)(kfx_io_t *io, struct kfx_cmd *cmd);
@@ -76,7 +79,8 @@ void kfx_sem_wait(sem_t *sem);
 /* True in a thread that runs an I/O actor: waiting there would be a deadlock. */
 bool kfx_in_io_thread(void);
 
-/* ---- transport.c: what every easy handle has in common ---------------------------------------------------------------- */
+/* ---- transport.c: what every easy handle has in common
+ * ---------------------------------------------------------------- */
 
 typedef struct {
     kfx_kube_config_t *config; /* owned */
@@ -102,13 +106,14 @@ typedef struct {
     int64_t last_answer_at; /* for the heartbeat */
     struct kfx_xfer *heartbeat;
     kfx_timer_t heartbeat_timer;
+    bool beating; /* a heartbeat is on its way; the timer is its limit */
 } kfx_channel_t;
 
 /* One HTTP exchange. */
 typedef struct kfx_xfer {
     CURL *easy;
     struct curl_slist *headers, *connect_to;
-    kfx_channel_t *channel; /* NULL while not added */
+    kfx_channel_t *channel;                                               /* NULL while not added */
     bool (*on_data)(struct kfx_xfer *xfer, const char *data, size_t len); /* false aborts the transfer */
     void (*on_done)(struct kfx_xfer *xfer, CURLcode rc);                  /* removed from the CURLM already */
     void *owner;
@@ -137,7 +142,8 @@ int kfx_xfer_status(const kfx_xfer_t *xfer); /* HTTP status, 0 when none came */
 kfx_code_t kfx_curl_code(CURLcode rc);
 bool kfx_curl_unsent(CURLcode rc); /* true: the server surely did not see the request */
 
-/* ---- io.c: the actor ------------------------------------------------------------------------------------------------ */
+/* ---- io.c: the actor ------------------------------------------------------------------------------------------------
+ */
 
 TAILQ_HEAD(kfx_job_list, kfx_job);
 TAILQ_HEAD(kfx_watch_list, kfx_watch);
@@ -169,16 +175,19 @@ struct kfx_io {
     bool stopping;
 };
 
-CURL *kfx_io_easy(kfx_io_t *io);               /* from the pool, reset; NULL when memory is out */
+CURL *kfx_io_easy(kfx_io_t *io);                 /* from the pool, reset; NULL when memory is out */
 void kfx_io_easy_done(kfx_io_t *io, CURL *easy); /* back to the pool */
 /* The bearer token to send, or NULL. Borrowed until the next call. force: read the file again now. */
 const char *kfx_io_token(kfx_io_t *io, bool force);
 /* An answer (of any status) came over this channel. */
 void kfx_channel_answered(kfx_channel_t *self, const kfx_xfer_t *xfer);
+/* A request got no answer: asks the connection now whether it lives, and cuts it sooner. */
+void kfx_channel_suspect(kfx_channel_t *self);
 void kfx_channel_fd_add(kfx_channel_t *self, int fd);
 void kfx_channel_fd_remove(kfx_channel_t *self, int fd);
 
-/* ---- jobs.c: requests in the I/O thread ------------------------------------------------------------------------------ */
+/* ---- jobs.c: requests in the I/O thread
+ * ------------------------------------------------------------------------------ */
 
 typedef struct kfx_job {
     kfx_cmd_t cmd; /* first: how it travels to the I/O thread */
@@ -195,7 +204,7 @@ typedef struct kfx_job {
     kfx_buf_t answer;
     unsigned attempts;
     bool reauthorized;
-    bool unknown; /* an attempt ended without our knowing what it did */
+    int64_t started_at; /* of this attempt */
 
     void (*done)(kfx_io_t *io, struct kfx_job *job); /* I/O thread; owns the job from then on */
     void *owner;
@@ -223,7 +232,8 @@ bool kfx_path_is_collection(const char *path);
 /* Path and query as sent. fresh string. gated: adds timeout=2s. */
 char *kfx_request_target(const kfx_request_t *req, bool gated);
 
-/* ---- status.c: HTTP answers as errors ------------------------------------------------------------------------------- */
+/* ---- status.c: HTTP answers as errors -------------------------------------------------------------------------------
+ */
 
 /* status: metav1.Status or NULL. Returns -1, as kfx_error_set does. */
 int kfx_status_error(kfx_error_t *err, const char *verb, const char *path, const char *server, int http_status,
@@ -232,12 +242,14 @@ int kfx_status_error(kfx_error_t *err, const char *verb, const char *path, const
 int kfx_retry_after_ms(int64_t header_seconds, const json_t *status);
 const char *kfx_verb_name(kfx_verb_t verb); /* "get", "apply" …: metrics and messages */
 
-/* ---- escape.c -------------------------------------------------------------------------------------------------------- */
+/* ---- escape.c
+ * -------------------------------------------------------------------------------------------------------- */
 
 bool kfx_header_safe(const char *text); /* printable ASCII without line ends; NULL is safe */
 bool kfx_path_safe(const char *text);   /* begins with '/', no blanks, controls or '#' */
 
-/* ---- lines.c: JSON lines of a watch ------------------------------------------------------------------------------------ */
+/* ---- lines.c: JSON lines of a watch
+ * ------------------------------------------------------------------------------------ */
 
 typedef struct {
     kfx_buf_t rest; /* an unfinished line */
@@ -246,12 +258,13 @@ typedef struct {
 void kfx_lines_init(kfx_lines_t *self, size_t max);
 void kfx_lines_free(kfx_lines_t *self);
 void kfx_lines_reset(kfx_lines_t *self);
-/* Calls on_line for each complete, non-empty line (not terminated, without the line end). Stops and returns -1 when on_line says
- * false (err untouched) or a line is longer than max (PROTOCOL). */
-int kfx_lines_feed(kfx_lines_t *self, const char *data, size_t len, bool (*on_line)(void *ctx, const char *line, size_t len),
-                   void *ctx, kfx_error_t *err);
+/* Calls on_line for each complete, non-empty line (not terminated, without the line end). Stops and returns -1 when
+ * on_line says false (err untouched) or a line is longer than max (PROTOCOL). */
+int kfx_lines_feed(kfx_lines_t *self, const char *data, size_t len,
+                   bool (*on_line)(void *ctx, const char *line, size_t len), void *ctx, kfx_error_t *err);
 
-/* ---- mailbox.c -------------------------------------------------------------------------------------------------------- */
+/* ---- mailbox.c
+ * -------------------------------------------------------------------------------------------------------- */
 
 /* One thing that waits in a mailbox. */
 typedef struct {
@@ -264,12 +277,12 @@ typedef struct {
 } kfx_item_t;
 
 struct kfx_mailbox {
-    kfx_kube_t *kube;    /* a reference */
-    zsock_t *pull;       /* the owner's end */
-    zsock_t *push;       /* the I/O thread's end; the owner's once the client is closed */
-    atomic_uint pending; /* items on their way: written by both, read by the I/O thread */
-    bool closing;        /* I/O thread: what still ends is freed, not delivered */
-    unsigned jobs;       /* I/O thread: not ended yet */
+    kfx_kube_t *kube;              /* a reference */
+    zsock_t *pull;                 /* the owner's end */
+    zsock_t *push;                 /* the I/O thread's end; the owner's once the client is closed */
+    atomic_uint pending;           /* items on their way: written by both, read by the I/O thread */
+    bool closing;                  /* I/O thread: what still ends is freed, not delivered */
+    unsigned jobs;                 /* I/O thread: not ended yet */
     struct kfx_watch_list watches; /* owner's */
 };
 
@@ -277,7 +290,8 @@ struct kfx_mailbox {
 void kfx_mailbox_push(kfx_mailbox_t *self, const kfx_item_t *item);
 bool kfx_mailbox_full(const kfx_mailbox_t *self);
 
-/* ---- watch.c -------------------------------------------------------------------------------------------------------------- */
+/* ---- watch.c
+ * -------------------------------------------------------------------------------------------------------------- */
 
 struct kfx_watch {
     kfx_cmd_t cmd;
@@ -300,9 +314,9 @@ struct kfx_watch {
     kfx_buf_t error_body;
     void **items; /* of the list under way */
     size_t items_len, items_cap;
-    char *rv;            /* resume here; NULL: list first */
-    char *next;          /* continue token */
-    unsigned failures;   /* in a row, for the backoff */
+    char *rv;          /* resume here; NULL: list first */
+    char *next;        /* continue token */
+    unsigned failures; /* in a row, for the backoff */
     int64_t opened_at;
     int64_t heard_at;
     uint64_t events;     /* of this stream */
@@ -315,7 +329,8 @@ void kfx_watch_io_start(kfx_io_t *io, kfx_watch_t *watch);
 void kfx_watch_io_stop(kfx_io_t *io, kfx_watch_t *watch); /* idempotent */
 void kfx_watch_free(kfx_watch_t *watch);                  /* nothing refers to it any more */
 
-/* ---- config ------------------------------------------------------------------------------------------------------------------ */
+/* ---- config
+ * ------------------------------------------------------------------------------------------------------------------ */
 
 /* The service account's folder is a parameter for tests. */
 kfx_kube_config_t *kfx_kube_config_in_cluster_at(const char *dir, kfx_error_t *err);

@@ -1,14 +1,14 @@
 /* kube/io.c: the I/O actor. One thread, one zloop, two CURLM: requests, and watches on connections of their own (beside
  * heavy writes the API server ends watches that share the connection).
  *
- * Every zloop handler does its bit and then calls settle (), which runs due timers, collects finished transfers and starts
- * what may start, until there is nothing left to do now.
+ * Every zloop handler does its bit and then calls settle (), which runs due timers, collects finished transfers and
+ * starts what may start, until there is nothing left to do now.
  */
+#include "kube/io.h"
 #include "base/clock.h"
 #include "base/file.h"
 #include "base/log.h"
 #include "base/mem.h"
-#include "kube/io.h"
 
 #include <signal.h>
 #include <string.h>
@@ -25,7 +25,8 @@ bool kfx_in_io_thread(void)
     return in_io_thread;
 }
 
-/* ---- easy handles, token ------------------------------------------------------------------------------------------ */
+/* ---- easy handles, token ------------------------------------------------------------------------------------------
+ */
 
 CURL *kfx_io_easy(kfx_io_t *io)
 {
@@ -76,7 +77,8 @@ const char *kfx_io_token(kfx_io_t *io, bool force)
     return io->token ? io->token : config->token;
 }
 
-/* ---- channels ------------------------------------------------------------------------------------------------------- */
+/* ---- channels -------------------------------------------------------------------------------------------------------
+ */
 
 void kfx_channel_fd_add(kfx_channel_t *self, int fd)
 {
@@ -170,7 +172,8 @@ static bool collect(kfx_channel_t *self)
     return any;
 }
 
-/* ---- heartbeat ------------------------------------------------------------------------------------------------------- */
+/* ---- heartbeat
+ * ------------------------------------------------------------------------------------------------------- */
 
 /* A peer that froze while its kernel still acknowledges is noticed by nothing else: HTTP/2 PING is not to be had from
  * libcurl, keepalive and TCP_USER_TIMEOUT are content, and later requests would go to the dead connection. */
@@ -179,18 +182,22 @@ static void on_heartbeat_timer(void *arg);
 static void heartbeat_later(kfx_channel_t *self)
 {
     int64_t pause = kfx_random_between(KFX_HEARTBEAT_EVERY_MS * 9 / 10, KFX_HEARTBEAT_EVERY_MS);
+    self->beating = false;
     kfx_timer_arm(&self->io->timers, &self->heartbeat_timer, kfx_now_ms() + pause, on_heartbeat_timer, self);
 }
 
 static void on_heartbeat_limit(void *arg)
 {
     kfx_channel_t *self = arg;
+    kfx_io_t *io = self->io;
     kfx_log_warn("API server connection does not answer: cutting it", "connection", self->name, "server",
-                 self->io->transport->config->server, NULL);
-    kfx_xfer_end(self->io, self->heartbeat);
+                 io->transport->config->server, NULL);
+    kfx_xfer_end(io, self->heartbeat);
     for (size_t i = 0; i < self->fds_len; i++)
         shutdown(self->fds[i], SHUT_RDWR); /* every transfer on it fails at once */
     heartbeat_later(self);
+    if (self == &io->requests)
+        kfx_channel_suspect(&io->watches); /* the same way to the same server */
 }
 
 static bool on_heartbeat_data(kfx_xfer_t *xfer, const char *data, size_t len)
@@ -209,30 +216,45 @@ static void on_heartbeat_done(kfx_xfer_t *xfer, CURLcode rc)
     heartbeat_later(self);
 }
 
-static void on_heartbeat_timer(void *arg)
+static void heartbeat(kfx_channel_t *self, int64_t limit_ms)
 {
-    kfx_channel_t *self = arg;
     kfx_io_t *io = self->io;
-    /* Over HTTP/1 each exchange has its own connection: a heartbeat says nothing about the others. An answered request
-     * is as good as a heartbeat; an open watch is not, it may be on an older connection. */
-    bool proven = self == &io->requests && kfx_now_ms() - self->last_answer_at < KFX_HEARTBEAT_EVERY_MS / 2;
-    if (self->http1 || self->fds_len == 0 || proven) {
-        heartbeat_later(self);
-        return;
-    }
     kfx_call_t call = {.method = "GET", .target = "/livez", .accept = "*/*"};
     self->heartbeat->on_data = on_heartbeat_data;
     self->heartbeat->on_done = on_heartbeat_done;
     self->heartbeat->owner = self;
     kfx_error_t err = KFX_ERROR_INIT;
-    if (kfx_xfer_prepare(io, self->heartbeat, &call, &err) != 0 ||
-        kfx_xfer_start(self->heartbeat, self, &err) != 0) {
+    if (kfx_xfer_prepare(io, self->heartbeat, &call, &err) != 0 || kfx_xfer_start(self->heartbeat, self, &err) != 0) {
         kfx_log_warn("cannot send a heartbeat", "error", err.msg, NULL);
         kfx_xfer_end(io, self->heartbeat);
         heartbeat_later(self);
         return;
     }
-    kfx_timer_arm(&io->timers, &self->heartbeat_timer, kfx_now_ms() + KFX_HEARTBEAT_LIMIT_MS, on_heartbeat_limit, self);
+    self->beating = true;
+    kfx_timer_arm(&io->timers, &self->heartbeat_timer, kfx_now_ms() + limit_ms, on_heartbeat_limit, self);
+}
+
+static void on_heartbeat_timer(void *arg)
+{
+    kfx_channel_t *self = arg;
+    /* Over HTTP/1 each exchange has its own connection: a heartbeat says nothing about the others. An answered request
+     * is as good as a heartbeat; an open watch is not, it may be on an older connection. */
+    bool proven = self == &self->io->requests && kfx_now_ms() - self->last_answer_at < KFX_HEARTBEAT_EVERY_MS / 2;
+    if (self->http1 || self->fds_len == 0 || proven)
+        heartbeat_later(self);
+    else
+        heartbeat(self, KFX_HEARTBEAT_LIMIT_MS);
+}
+
+void kfx_channel_suspect(kfx_channel_t *self)
+{
+    int64_t due = kfx_now_ms() + KFX_SUSPECT_LIMIT_MS;
+    if (self->http1 || self->fds_len == 0)
+        return;
+    if (!self->beating)
+        heartbeat(self, KFX_SUSPECT_LIMIT_MS);
+    else if (self->heartbeat_timer.at > due)
+        kfx_timer_arm(&self->io->timers, &self->heartbeat_timer, due, on_heartbeat_limit, self);
 }
 
 void kfx_channel_answered(kfx_channel_t *self, const kfx_xfer_t *xfer)
@@ -277,7 +299,8 @@ static void channel_free(kfx_channel_t *self)
     free(self->fds);
 }
 
-/* ---- the loop ---------------------------------------------------------------------------------------------------------- */
+/* ---- the loop
+ * ---------------------------------------------------------------------------------------------------------- */
 
 static int on_loop_timer(zloop_t *loop, int id, void *arg)
 {
@@ -382,7 +405,7 @@ void kfx_io_actor(zsock_t *pipe, void *arg)
     kfx_jobs_init(&io);
     TAILQ_INIT(&io.watch_list);
     if (!io.loop || channel_init(&io.requests, &io, "requests") != 0 || channel_init(&io.watches, &io, "watches") != 0)
-        abort(); /* out of memory at start */
+        abort();                      /* out of memory at start */
     zloop_set_nonstop(io.loop, true); /* SIGTERM must not end it: leases are given up through it */
     zloop_reader(io.loop, pipe, on_pipe, &io);
     zloop_reader(io.loop, io.commands, on_commands, &io);

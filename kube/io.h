@@ -10,7 +10,7 @@ typedef struct {
     zsock_t *commands; /* PULL; the actor's while it runs */
 } kfx_io_args_t;
 
-void kfx_io_actor(zsock_t *pipe, void *args); /* zactor_fn; args may go once zactor_new returned */
+void kfx_io_actor(zsock_t *pipe, void *args);   /* zactor_fn; args may go once zactor_new returned */
 void kfx_io_stop(kfx_io_t *io, kfx_cmd_t *cmd); /* a command: the loop ends after those posted before it */
 
 #endif

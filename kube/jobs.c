@@ -1,7 +1,7 @@
 /* kube/jobs.c: requests in the I/O thread: queue, attempts, retries, deadlines.
  *
- * A job hangs in one list: urgent or normal (waits for its turn), running, or sleeping (waits for its next attempt). The
- * deadline timer runs all the time; the limit timer ends an attempt, or the pause between two.
+ * A job hangs in one list: urgent or normal (waits for its turn), running, or sleeping (waits for its next attempt).
+ * The deadline timer runs all the time; the limit timer ends an attempt, or the pause between two.
  */
 #include "base/clock.h"
 #include "base/health.h"
@@ -83,7 +83,8 @@ static int path_len(const kfx_request_t *req)
     return (int)strcspn(req->path, "?");
 }
 
-/* ---- submit ------------------------------------------------------------------------------------------------------------ */
+/* ---- submit
+ * ------------------------------------------------------------------------------------------------------------ */
 
 void kfx_jobs_submit(kfx_io_t *io, kfx_job_t *job)
 {
@@ -117,7 +118,8 @@ void kfx_jobs_stop(kfx_io_t *io)
     }
 }
 
-/* ---- the end of an attempt --------------------------------------------------------------------------------------------- */
+/* ---- the end of an attempt
+ * --------------------------------------------------------------------------------------------- */
 
 static void count(const kfx_job_t *job, int status)
 {
@@ -172,8 +174,6 @@ static void refused(kfx_io_t *io, kfx_job_t *job, int status)
     int64_t pause = status == 429 ? kfx_backoff_ms(before, 100, 2000) : kfx_backoff_ms(before, 50, 1000);
     if (req->retry_after_ms > 0)
         pause = req->retry_after_ms;
-    if (status >= 500)
-        job->unknown = true;
     /* 429 was never processed. 501 and 505 do not change. */
     bool allowed = status == 429 || (status >= 500 && status != 501 && status != 505 && kfx_request_repeatable(req));
     again_or_finish(io, job, allowed, pause);
@@ -204,7 +204,6 @@ static void broken(kfx_io_t *io, kfx_job_t *job, CURLcode rc)
     } else if (!unsent && !repeatable && code == KFX_E_UNAVAILABLE) {
         code = KFX_E_TIMEOUT; /* says: the effect is unknown */
     }
-    job->unknown = job->unknown || !unsent;
     fail(job, code, "%s %.*s at %s: %s%s", kfx_verb_name(req->verb), path_len(req), req->path, server_of(io), why,
          code == KFX_E_TIMEOUT && kfx_verb_writes(req->verb) ? "; its effect is unknown" : "");
     again_or_finish(io, job, !hopeless && code != KFX_E_INTERNAL && (unsent || repeatable),
@@ -250,6 +249,8 @@ static void on_deadline(void *arg)
         else
             fail(job, KFX_E_TIMEOUT, "%s %.*s at %s: no answer within %lld ms%s", verb, len, req->path, server_of(io),
                  (long long)ms, kfx_verb_writes(req->verb) ? "; its effect is unknown" : "");
+        if (io->requests.last_answer_at <= job->started_at)
+            kfx_channel_suspect(&io->requests); /* nothing else was answered either */
     } else if (req->error.code == KFX_OK) {
         fail(job, KFX_E_TIMEOUT, "%s %.*s at %s: not sent within %lld ms, others came first", verb, len, req->path,
              server_of(io), (long long)ms);
@@ -257,7 +258,8 @@ static void on_deadline(void *arg)
     finish(io, job);
 }
 
-/* ---- an attempt --------------------------------------------------------------------------------------------------------- */
+/* ---- an attempt
+ * --------------------------------------------------------------------------------------------------------- */
 
 static bool on_data(kfx_xfer_t *xfer, const char *data, size_t len)
 {
@@ -322,6 +324,7 @@ static void start(kfx_io_t *io, kfx_job_t *job)
         return;
     }
     job->attempts++;
+    job->started_at = now;
     enlist(io, job, &io->running, false);
     if (gated && now + KFX_WRITE_LIMIT_MS < job->deadline_at)
         kfx_timer_arm(&io->timers, &job->limit, now + KFX_WRITE_LIMIT_MS, on_deadline, job);

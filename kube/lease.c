@@ -1,4 +1,5 @@
-/* kube/lease.c: see lease.h. One request is in flight at a time; each step is decided from what the last answer showed. */
+/* kube/lease.c: see lease.h. One request is in flight at a time; each step is decided from what the last answer showed.
+ */
 #include "kube/lease.h"
 
 #include "base/clock.h"
@@ -22,7 +23,7 @@ struct kfx_lease {
     kfx_lease_state_t state;
     char acquired[KFX_RFC3339_SIZE];
     atomic_llong valid_until; /* read by the I/O thread: the gate */
-    int timer, expiry_timer; /* -1: not set */
+    int timer, expiry_timer;  /* -1: not set */
     int retry_ms;
     int64_t sent_at;
     uint64_t epoch; /* of this leadership, 0 until recorded */
@@ -343,8 +344,9 @@ void kfx_lease_release(kfx_lease_t **self_p)
     wait_for(self, is_idle, deadline);
     held = held || self->state.held;
     if (held && is_idle(self) && self->state.seen.exists) {
-        kfx_request_t *req = kfx_request_new(KFX_PUT, build_record(self, ""),
-                                             "/apis/coordination.k8s.io/v1/namespaces/%s/leases/%s", self->ns, self->name);
+        kfx_request_t *req =
+            kfx_request_new(KFX_PUT, build_record(self, ""), "/apis/coordination.k8s.io/v1/namespaces/%s/leases/%s",
+                            self->ns, self->name);
         self->state.held = false;
         publish(self);
         submit(self, req, on_released);

@@ -1,8 +1,9 @@
 /* kube/lease.h: leader election on a coordination.k8s.io/v1 Lease, as client-go does it, with an epoch.
  *
  * Duration 8 s, renew deadline 5 s, retry 1 s (design). Time is measured from our own sending and observing, never from
- * the record's clock. Lives in a zloop by way of a mailbox. epoch = max (leaseTransitions, highest recorded) + 1, recorded
- * as an annotation on ConfigMap kubeflex-leader before leadership is announced, so it survives deletion of the Lease.
+ * the record's clock. Lives in a zloop by way of a mailbox. epoch = max (leaseTransitions, highest recorded) + 1,
+ * recorded as an annotation on ConfigMap kubeflex-leader before leadership is announced, so it survives deletion of the
+ * Lease.
  */
 #ifndef KFX_KUBE_LEASE_H
 #define KFX_KUBE_LEASE_H
@@ -12,10 +13,10 @@
 typedef struct kfx_lease kfx_lease_t;
 
 typedef struct {
-    const char *ns;        /* "kubeflex-system" */
-    const char *name;      /* the Lease */
-    const char *configmap; /* records the epoch */
-    const char *identity;  /* pod name + random, ours */
+    const char *ns;                               /* "kubeflex-system" */
+    const char *name;                             /* the Lease */
+    const char *configmap;                        /* records the epoch */
+    const char *identity;                         /* pod name + random, ours */
     int duration_ms, renew_deadline_ms, retry_ms; /* 0: 8000, 5000, 1000 */
     void (*on_lead)(void *ctx, uint64_t epoch);
     void (*on_lost)(void *ctx); /* by deadline, by somebody else, by release */

@@ -1,9 +1,9 @@
 /* kube/lease_state.h: the decisions of the leader election, without I/O and without a clock of its own: every function
  * takes `now` (milliseconds of kfx_now_ms, or a virtual clock in tests). kube/lease.c does the talking.
  *
- * Rules (client-go's leaderelection, with the record's own clock never used): a foreign record counts as alive until its
- * leaseDurationSeconds have passed since *we* last saw it change; our own leadership counts from the moment we *sent* the
- * last renewal that succeeded, and ends renew_deadline later, whatever the API server would say.
+ * Rules (client-go's leaderelection, with the record's own clock never used): a foreign record counts as alive until
+ * its leaseDurationSeconds have passed since *we* last saw it change; our own leadership counts from the moment we
+ * *sent* the last renewal that succeeded, and ends renew_deadline later, whatever the API server would say.
  */
 #ifndef KFX_KUBE_LEASE_STATE_H
 #define KFX_KUBE_LEASE_STATE_H

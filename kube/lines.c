@@ -37,8 +37,8 @@ int kfx_lines_feed(kfx_lines_t *self, const char *data, size_t len,
             return kfx_error_set(err, KFX_E_PROTOCOL, "the server sent a watch event of more than %zu bytes",
                                  self->rest.max);
         if (end) {
-            bool go_on = whole ? deliver(data, part, on_line, ctx)
-                               : deliver(self->rest.data, self->rest.len, on_line, ctx);
+            bool go_on =
+                whole ? deliver(data, part, on_line, ctx) : deliver(self->rest.data, self->rest.len, on_line, ctx);
             if (!whole)
                 kfx_buf_clear(&self->rest);
             if (!go_on)

@@ -1,7 +1,7 @@
 /* kube/mailbox.c: answers and watch events on their way into a zloop.
  *
- * The mailbox has both ends of a PUSH/PULL pair. The I/O thread uses the PUSH end as long as it lives; once the client is
- * closed (kfx_kube_post says so, and then the thread is gone) the owner uses it.
+ * The mailbox has both ends of a PUSH/PULL pair. The I/O thread uses the PUSH end as long as it lives; once the client
+ * is closed (kfx_kube_post says so, and then the thread is gone) the owner uses it.
  */
 #include "base/mem.h"
 #include "kube/internal.h"
@@ -98,7 +98,8 @@ void kfx_mailbox_dispatch(kfx_mailbox_t *self)
     }
 }
 
-/* ---- requests -------------------------------------------------------------------------------------------------------------- */
+/* ---- requests
+ * -------------------------------------------------------------------------------------------------------------- */
 
 static void done_mailbox(kfx_io_t *io, kfx_job_t *job)
 {
@@ -124,12 +125,15 @@ void kfx_kube_submit(kfx_mailbox_t *self, kfx_request_t *req, void (*on_done)(vo
     done_mailbox(NULL, job);
 }
 
-/* ---- end ---------------------------------------------------------------------------------------------------------------------- */
+/* ---- end
+ * ----------------------------------------------------------------------------------------------------------------------
+ */
 
 static void disown(struct kfx_job_list *list, kfx_mailbox_t *self)
 {
     kfx_job_t *job;
-    TAILQ_FOREACH (job, list, link) {
+    TAILQ_FOREACH(job, list, link)
+    {
         if (job->done == done_mailbox && job->owner == self)
             job->owner = NULL;
     }

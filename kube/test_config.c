@@ -49,7 +49,8 @@ static void put(const char *name, const char *text)
 static int teardown(void **state)
 {
     (void)state;
-    static const char *const names[] = {"config", "second", "ca.pem", "ca.crt", "token", "namespace", "plugin", "plugin.log"};
+    static const char *const names[] = {"config", "second",    "ca.pem", "ca.crt",
+                                        "token",  "namespace", "plugin", "plugin.log"};
     for (size_t i = 0; i < KFX_COUNT(names); i++) {
         KFX_FREE char *path = path_of(names[i]);
         unlink(path);
@@ -250,17 +251,18 @@ static void exec_fails(const char *yaml, kfx_code_t code, const char *text)
 static void test_exec(void **state)
 {
     (void)state;
-    put("plugin", "#!/bin/sh\n"
-                  "printf '%s|%s|%s|' \"$1\" \"$2\" \"$KUBERNETES_EXEC_INFO\" > \"${0%/*}/plugin.log\"\n"
-                  "head='{\"apiVersion\":\"client.authentication.k8s.io/v1\",\"kind\":\"ExecCredential\",\"status\":'\n"
-                  "case $WHAT in\n"
-                  "token) echo \"$head{\\\"token\\\":\\\"tok-1\\\"}}\";;\n"
-                  "old) echo \"$head{\\\"token\\\":\\\"tok-1\\\",\\\"expirationTimestamp\\\":\\\"2001-01-01T00:00:00Z\\\"}}\";;\n"
-                  "empty) echo \"$head{}}\";;\n"
-                  "junk) echo tok-1;;\n"
-                  "fail) echo tok-1; exit 3;;\n"
-                  "flood) exec yes tok-1;;\n"
-                  "esac\n");
+    put("plugin",
+        "#!/bin/sh\n"
+        "printf '%s|%s|%s|' \"$1\" \"$2\" \"$KUBERNETES_EXEC_INFO\" > \"${0%/*}/plugin.log\"\n"
+        "head='{\"apiVersion\":\"client.authentication.k8s.io/v1\",\"kind\":\"ExecCredential\",\"status\":'\n"
+        "case $WHAT in\n"
+        "token) echo \"$head{\\\"token\\\":\\\"tok-1\\\"}}\";;\n"
+        "old) echo \"$head{\\\"token\\\":\\\"tok-1\\\",\\\"expirationTimestamp\\\":\\\"2001-01-01T00:00:00Z\\\"}}\";;\n"
+        "empty) echo \"$head{}}\";;\n"
+        "junk) echo tok-1;;\n"
+        "fail) echo tok-1; exit 3;;\n"
+        "flood) exec yes tok-1;;\n"
+        "esac\n");
     KFX_FREE char *plugin = path_of("plugin");
     KFX_FREE char *log = path_of("plugin.log");
     assert_int_equal(chmod(plugin, 0700), 0);
@@ -279,9 +281,10 @@ static void test_exec(void **state)
     exec_fails(EXEC("junk"), KFX_E_PROTOCOL, "no ExecCredential");
     exec_fails(EXEC("fail"), KFX_E_UNAUTHORIZED, "exit status 3");
     exec_fails(EXEC("flood"), KFX_E_PROTOCOL, "bytes of output");
-    exec_fails(KUBECONFIG("server: 'https://h'",
-                          "exec: {apiVersion: client.authentication.k8s.io/v1, command: /no/such, interactiveMode: Never}"),
-               KFX_E_NOT_FOUND, "/no/such");
+    exec_fails(
+        KUBECONFIG("server: 'https://h'",
+                   "exec: {apiVersion: client.authentication.k8s.io/v1, command: /no/such, interactiveMode: Never}"),
+        KFX_E_NOT_FOUND, "/no/such");
     exec_fails(KUBECONFIG("server: 'https://h'", "exec: {apiVersion: v9, command: x}"), KFX_E_INVALID, "not supported");
 }
 
@@ -299,8 +302,8 @@ static void test_exec_deadline(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_inline),     cmocka_unit_test(test_refused),       cmocka_unit_test(test_files),
-        cmocka_unit_test(test_in_cluster), cmocka_unit_test(test_transport),     cmocka_unit_test(test_exec),
+        cmocka_unit_test(test_inline),        cmocka_unit_test(test_refused),   cmocka_unit_test(test_files),
+        cmocka_unit_test(test_in_cluster),    cmocka_unit_test(test_transport), cmocka_unit_test(test_exec),
         cmocka_unit_test(test_exec_deadline),
     };
     return cmocka_run_group_tests(tests, setup, teardown);

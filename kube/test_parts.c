@@ -14,15 +14,20 @@
 static void test_escape(void **state)
 {
     (void)state;
-    static const char *const cases[][2] = {{"abc-Z09_.~", "abc-Z09_.~"}, {"a/b c", "a%2Fb%20c"}, {"..", "%2E%2E"},
-                                           {"a.b", "a.b"},               {"ä", "%C3%A4"},        {"?&=#%", "%3F%26%3D%23%25"},
+    static const char *const cases[][2] = {{"abc-Z09_.~", "abc-Z09_.~"},
+                                           {"a/b c", "a%2Fb%20c"},
+                                           {"..", "%2E%2E"},
+                                           {"a.b", "a.b"},
+                                           {"ä", "%C3%A4"},
+                                           {"?&=#%", "%3F%26%3D%23%25"},
                                            {"", ""}};
     for (size_t i = 0; i < KFX_COUNT(cases); i++) {
         KFX_FREE char *got = kfx_kube_escape(cases[i][0]);
         assert_string_equal(got, cases[i][1]);
     }
     assert_true(kfx_path_safe("/api/v1/namespaces/x?a=b/../c"));
-    static const char *const bad[] = {"api", "//h/x", "/a b", "/a\r\nX: y", "/a#b", "/a/../b", "/..", "/./a", "/a\\b", "/ä", ""};
+    static const char *const bad[] = {"api", "//h/x", "/a b",  "/a\r\nX: y", "/a#b", "/a/../b",
+                                      "/..", "/./a",  "/a\\b", "/ä",         ""};
     for (size_t i = 0; i < KFX_COUNT(bad); i++)
         assert_false(kfx_path_safe(bad[i]));
     assert_false(kfx_path_safe(NULL));
@@ -30,7 +35,8 @@ static void test_escape(void **state)
     assert_false(kfx_header_safe("a\r\nb"));
 }
 
-/* ---- lines ----------------------------------------------------------------------------------------------------------------- */
+/* ---- lines
+ * ----------------------------------------------------------------------------------------------------------------- */
 
 static bool collect(void *ctx, const char *line, size_t len)
 {
@@ -84,7 +90,8 @@ static void test_lines_bounds(void **state)
     kfx_lines_free(&lines);
 }
 
-/* ---- status ----------------------------------------------------------------------------------------------------------------- */
+/* ---- status
+ * ----------------------------------------------------------------------------------------------------------------- */
 
 static void test_status(void **state)
 {
@@ -94,27 +101,21 @@ static void test_status(void **state)
         const char *reason;
         kfx_code_t code;
     } cases[] = {
-        {400, "BadRequest", KFX_E_INVALID},
-        {401, "Unauthorized", KFX_E_UNAUTHORIZED},
-        {403, "Forbidden", KFX_E_FORBIDDEN},
-        {404, "NotFound", KFX_E_NOT_FOUND},
-        {409, "AlreadyExists", KFX_E_EXISTS},
-        {409, "Conflict", KFX_E_CONFLICT},
-        {409, NULL, KFX_E_CONFLICT},
-        {410, "Expired", KFX_E_GONE},
-        {415, NULL, KFX_E_INVALID},
-        {422, "Invalid", KFX_E_INVALID},
-        {429, "TooManyRequests", KFX_E_BUSY},
-        {500, "InternalError", KFX_E_UNAVAILABLE},
-        {503, NULL, KFX_E_UNAVAILABLE},
-        {504, "Timeout", KFX_E_TIMEOUT},
+        {400, "BadRequest", KFX_E_INVALID},   {401, "Unauthorized", KFX_E_UNAUTHORIZED},
+        {403, "Forbidden", KFX_E_FORBIDDEN},  {404, "NotFound", KFX_E_NOT_FOUND},
+        {409, "AlreadyExists", KFX_E_EXISTS}, {409, "Conflict", KFX_E_CONFLICT},
+        {409, NULL, KFX_E_CONFLICT},          {410, "Expired", KFX_E_GONE},
+        {415, NULL, KFX_E_INVALID},           {422, "Invalid", KFX_E_INVALID},
+        {429, "TooManyRequests", KFX_E_BUSY}, {500, "InternalError", KFX_E_UNAVAILABLE},
+        {503, NULL, KFX_E_UNAVAILABLE},       {504, "Timeout", KFX_E_TIMEOUT},
         {301, NULL, KFX_E_PROTOCOL},
     };
     for (size_t i = 0; i < KFX_COUNT(cases); i++) {
-        KFX_JSON json_t *status = cases[i].reason ? json_pack("{s:s, s:s}", "reason", cases[i].reason, "message", "words")
-                                                  : NULL;
+        KFX_JSON json_t *status =
+            cases[i].reason ? json_pack("{s:s, s:s}", "reason", cases[i].reason, "message", "words") : NULL;
         kfx_error_t err = KFX_ERROR_INIT;
-        assert_int_equal(kfx_status_error(&err, "apply", "/api/v1/x?fieldManager=m", "https://h", cases[i].http, status), -1);
+        assert_int_equal(
+            kfx_status_error(&err, "apply", "/api/v1/x?fieldManager=m", "https://h", cases[i].http, status), -1);
         assert_int_equal(err.code, cases[i].code);
         assert_int_equal(strncmp(err.msg, "apply /api/v1/x at https://h: ", 30), 0);
         if (cases[i].reason) {
@@ -144,16 +145,22 @@ static void test_retry_after(void **state)
     assert_int_equal(kfx_retry_after_ms(INT64_MAX, NULL), 60000);
 }
 
-/* ---- requests ---------------------------------------------------------------------------------------------------------------- */
+/* ---- requests
+ * ---------------------------------------------------------------------------------------------------------------- */
 
 static void test_collections(void **state)
 {
     (void)state;
     static const char *const yes[] = {"/api/v1/pods", "/api/v1/namespaces", "/api/v1/namespaces/x/pods?limit=1",
                                       "/apis/apps/v1/deployments", "/apis/apps/v1/namespaces/x/deployments"};
-    static const char *const no[] = {"/api/v1/namespaces/x", "/api/v1/namespaces/x/pods/y", "/api/v1/namespaces/x/status",
-                                     "/apis/g/v1/controlplanes/cp1", "/apis/g/v1/controlplanes/cp1/status", "/livez",
-                                     "/apis/apps/v1/namespaces/x/deployments/y/scale", "/version"};
+    static const char *const no[] = {"/api/v1/namespaces/x",
+                                     "/api/v1/namespaces/x/pods/y",
+                                     "/api/v1/namespaces/x/status",
+                                     "/apis/g/v1/controlplanes/cp1",
+                                     "/apis/g/v1/controlplanes/cp1/status",
+                                     "/livez",
+                                     "/apis/apps/v1/namespaces/x/deployments/y/scale",
+                                     "/version"};
     for (size_t i = 0; i < KFX_COUNT(yes); i++)
         assert_true(kfx_path_is_collection(yes[i]));
     for (size_t i = 0; i < KFX_COUNT(no); i++)
@@ -212,7 +219,9 @@ static void test_kinds(void **state)
     assert_null(kfx_kind_find(NULL));
 }
 
-/* ---- timers -------------------------------------------------------------------------------------------------------------------- */
+/* ---- timers
+ * --------------------------------------------------------------------------------------------------------------------
+ */
 
 static kfx_timers_t timers;
 static kfx_timer_t t[4];
@@ -256,9 +265,9 @@ static void test_timers(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_escape),      cmocka_unit_test(test_lines),       cmocka_unit_test(test_lines_bounds),
-        cmocka_unit_test(test_status),      cmocka_unit_test(test_retry_after), cmocka_unit_test(test_collections),
-        cmocka_unit_test(test_repeatable),  cmocka_unit_test(test_kinds),       cmocka_unit_test(test_timers),
+        cmocka_unit_test(test_escape),     cmocka_unit_test(test_lines),       cmocka_unit_test(test_lines_bounds),
+        cmocka_unit_test(test_status),     cmocka_unit_test(test_retry_after), cmocka_unit_test(test_collections),
+        cmocka_unit_test(test_repeatable), cmocka_unit_test(test_kinds),       cmocka_unit_test(test_timers),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -2,8 +2,8 @@
  *
  *   next_step -> list (pages go through the request queue) -> snapshot -> open_stream -> stream_done -> next_step
  *
- * `rv` is the resourceVersion of the last event that was handled whole: a stream that ends anywhere, also in the middle of
- * a line, is resumed there without loss or repetition. rv == NULL means: list first.
+ * `rv` is the resourceVersion of the last event that was handled whole: a stream that ends anywhere, also in the middle
+ * of a line, is resumed there without loss or repetition. rv == NULL means: list first.
  */
 #include "base/clock.h"
 #include "base/health.h"
@@ -84,7 +84,8 @@ static const char *server_of(const kfx_watch_t *self)
     return self->io->transport->config->server;
 }
 
-/* ---- list ----------------------------------------------------------------------------------------------------------------- */
+/* ---- list
+ * ----------------------------------------------------------------------------------------------------------------- */
 
 static void list_reset(kfx_watch_t *self)
 {
@@ -185,7 +186,8 @@ static void list(kfx_watch_t *self)
     kfx_jobs_submit(self->io, self->list_job);
 }
 
-/* ---- stream -------------------------------------------------------------------------------------------------------------- */
+/* ---- stream
+ * -------------------------------------------------------------------------------------------------------------- */
 
 static bool give_up(kfx_watch_t *self, kfx_code_t code, bool relist, const char *why)
 {
@@ -230,7 +232,8 @@ static bool on_line(void *ctx, const char *line, size_t len)
     self->rv = kfx_xstrdup(rv);
     self->events++;
     self->failures = 0;
-    /* The stream cannot be paused (libcurl would buffer without flow control), but it can be resumed later from here. */
+    /* The stream cannot be paused (libcurl would buffer without flow control), but it can be resumed later from here.
+     */
     self->slow = kfx_mailbox_full(self->mailbox);
     return !self->slow;
 }
@@ -321,8 +324,8 @@ static void stream_done(kfx_xfer_t *xfer, CURLcode rc)
                       server_of(self), xfer->errbuf[0] ? xfer->errbuf : curl_easy_strerror(rc));
     count(status);
     close_stream(self);
-    kfx_log_debug("watch stream ended", "path", self->spec.path, "status", kfx_log_num(status), "curl",
-                  kfx_log_num(rc), "events", kfx_log_num(self->events), NULL);
+    kfx_log_debug("watch stream ended", "path", self->spec.path, "status", kfx_log_num(status), "curl", kfx_log_num(rc),
+                  "events", kfx_log_num(self->events), NULL);
     if (status == 200)
         stream_ended(self);
     else if (status == 0)
@@ -341,7 +344,7 @@ static void on_silence(void *arg)
         kfx_timer_arm(&self->io->timers, &self->timer, due, on_silence, self);
         return;
     }
-    kfx_log_info("nothing heard on a watch: opening it again", "path", self->spec.path, NULL);
+    kfx_log_debug("nothing heard on a watch: opening it again", "path", self->spec.path, NULL);
     close_stream(self);
     pause_ms(self, kfx_random_between(0, 50));
 }
@@ -356,9 +359,8 @@ static void open_stream(kfx_watch_t *self)
         return;
     }
     KFX_FREE char *rv = kfx_kube_escape(self->rv);
-    KFX_FREE char *target = kfx_xasprintf(
-        "%swatch=1&allowWatchBookmarks=true&resourceVersion=%s&timeoutSeconds=%lld", self->base, rv,
-        (long long)kfx_random_between(TIMEOUT_LOW_S, TIMEOUT_HIGH_S));
+    KFX_FREE char *target = kfx_xasprintf("%swatch=1&allowWatchBookmarks=true&resourceVersion=%s&timeoutSeconds=%lld",
+                                          self->base, rv, (long long)kfx_random_between(TIMEOUT_LOW_S, TIMEOUT_HIGH_S));
     kfx_call_t call = {.method = "GET",
                        .target = target,
                        .accept = self->spec.metadata_only
@@ -394,7 +396,8 @@ static void next_step(void *arg)
         list(self);
 }
 
-/* ---- life ------------------------------------------------------------------------------------------------------------------ */
+/* ---- life
+ * ------------------------------------------------------------------------------------------------------------------ */
 
 void kfx_watch_io_start(kfx_io_t *io, kfx_watch_t *self)
 {

@@ -1,9 +1,9 @@
 /* kube/watch.h: list then watch of one collection, for ever, reduced to small structs.
  *
- * list (paged, 500 a page) -> watch from its resourceVersion with bookmarks and timeoutSeconds 240–300 -> resume from the
- * last resourceVersion when the stream ends -> list again on 410 or decode errors. The reducer runs in the I/O actor for
- * each object and returns a small heap struct (or NULL: not of interest); no JSON tree survives it. on_event runs in the
- * mailbox owner's thread (kfx_mailbox_dispatch).
+ * list (paged, 500 a page) -> watch from its resourceVersion with bookmarks and timeoutSeconds 240–300 -> resume from
+ * the last resourceVersion when the stream ends -> list again on 410 or decode errors. The reducer runs in the I/O
+ * actor for each object and returns a small heap struct (or NULL: not of interest); no JSON tree survives it. on_event
+ * runs in the mailbox owner's thread (kfx_mailbox_dispatch).
  *
  * After each (re)list: KFX_WATCH_SYNC_BEGIN, an ADDED for every object, KFX_WATCH_SYNC_END: objects the consumer knows
  * and did not see in between are gone. Errors (403, API server away) are told with KFX_WATCH_ERROR and retried with
@@ -30,8 +30,8 @@ typedef struct {
     bool metadata_only;         /* PartialObjectMetadata */
     /* I/O thread. object is borrowed. Fresh struct for on_event, or NULL. */
     void *(*reduce)(void *ctx, const json_t *object);
-    /* Mailbox thread. item is the reduced struct (owned by the callee, free it), NULL for SYNC_* and ERROR; err only with
-     * ERROR. */
+    /* Mailbox thread. item is the reduced struct (owned by the callee, free it), NULL for SYNC_* and ERROR; err only
+     * with ERROR. */
     void (*on_event)(void *ctx, kfx_watch_event_t event, void *item, const kfx_error_t *err);
     void (*free_item)(void *item); /* for items nobody takes any more */
     void *ctx;

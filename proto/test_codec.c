@@ -171,7 +171,7 @@ static void test_conditions_are_replaced_cut_and_bounded(void **state)
     assert_string_equal(result->conditions[0].message, "second");
     char longest[2000];
     memset(longest, 'x', 510);
-    strcpy(longest + 510, "ä and more"); /* the cut falls inside the ä */
+    memcpy(longest + 510, "ä and more", sizeof("ä and more")); /* the cut falls inside the ä */
     kfx_result_condition(result, "Ready", true, "B", "%s", longest);
     assert_int_equal(strlen(result->conditions[0].message), 510);
     for (int i = 0; i < 40; i++) {

@@ -72,7 +72,7 @@ static void test_derived_names(void **state)
     assert_false(kfx_namespace_plane("", out));
     char longest[400];
     memset(longest, 'a', sizeof(longest));
-    strcpy(longest + sizeof(longest) - 8, "-system");
+    memcpy(longest + sizeof(longest) - 8, "-system", sizeof("-system"));
     assert_false(kfx_namespace_plane(longest, out));
     kfx_field_manager("u-1", out);
     assert_string_equal(out, "kubeflex-u-1");

@@ -28,8 +28,8 @@ static void free_requests(requests_t *list)
 }
 #define REQUESTS KFX_CLEANUP(free_requests) requests_t
 
-/* Objects without our label are not in the digest, and an apply with force would take them over. So what the digest does
- * not show is looked up by name first, except in a Namespace that we have just made. */
+/* Objects without our label are not in the digest, and an apply with force would take them over. So what the digest
+ * does not show is looked up by name first, except in a Namespace that we have just made. */
 static int check_unseen(kfx_run_t *run, const kfx_desired_t *list, const bool *write, size_t count)
 {
     REQUESTS gets = {.count = 0};
@@ -111,10 +111,10 @@ int kfx_prune(kfx_run_t *run, const char *kind, const char *name)
     if (!child || !child->owned || child->terminating ||
         kfx_collection_path(kind, run->ns, collection, sizeof(collection)))
         return 0;
-    KFX_REQUEST kfx_request_t *req =
-        kfx_request_new(KFX_DELETE, json_pack("{s:s, s:s, s:{s:s}}", "apiVersion", "v1", "kind", "DeleteOptions",
-                                              "preconditions", "uid", child->uid),
-                        "%s/%s", collection, name);
+    KFX_REQUEST kfx_request_t *req = kfx_request_new(KFX_DELETE,
+                                                     json_pack("{s:s, s:s, s:{s:s}}", "apiVersion", "v1", "kind",
+                                                               "DeleteOptions", "preconditions", "uid", child->uid),
+                                                     "%s/%s", collection, name);
     kfx_code_t code = kfx_run_request(run, req);
     if (code == KFX_OK || code == KFX_E_NOT_FOUND || code == KFX_E_CONFLICT) /* 409: it is another one by now */
         return 0;

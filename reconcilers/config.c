@@ -47,11 +47,12 @@ static bool is_address(const char *text)
 
 static int bad(kfx_error_t *err, const char *key, const char *value, const char *allowed)
 {
-    return kfx_error_set(err, KFX_E_INVALID, "ConfigMap kubeflex-config: key %s is \"%.80s\", but must be %s", key, value,
-                         allowed);
+    return kfx_error_set(err, KFX_E_INVALID, "ConfigMap kubeflex-config: key %s is \"%.80s\", but must be %s", key,
+                         value, allowed);
 }
 
-/* The key's text without surrounding blanks; fallback where it is missing or empty; NULL with err where it is required. */
+/* The key's text without surrounding blanks; fallback where it is missing or empty; NULL with err where it is required.
+ */
 static const char *text_of(const json_t *data, const char *key, const char *fallback, char buf[1024], kfx_error_t *err)
 {
     const char *value = kfx_json_str(data, key);
@@ -132,15 +133,17 @@ static int parse_annotations(const json_t *data, json_t **out, kfx_error_t *err)
     if (!tree)
         return kfx_error_wrap(err, "ConfigMap kubeflex-config: key ingressAnnotations is no YAML");
     if (!json_is_object(tree) || json_object_size(tree) > ANNOTATIONS_MAX)
-        return kfx_error_set(err, KFX_E_INVALID,
-                             "ConfigMap kubeflex-config: key ingressAnnotations must be a YAML map of at most %d entries",
-                             ANNOTATIONS_MAX);
-    json_object_foreach(tree, key, value)
+        return kfx_error_set(
+            err, KFX_E_INVALID,
+            "ConfigMap kubeflex-config: key ingressAnnotations must be a YAML map of at most %d entries",
+            ANNOTATIONS_MAX);
+    json_object_foreach (tree, key, value)
         if (!json_is_string(value))
-            return kfx_error_set(err, KFX_E_INVALID,
-                                 "ConfigMap kubeflex-config: key ingressAnnotations: the value of %.80s must be a text: "
-                                 "put it in quotes",
-                                 key);
+            return kfx_error_set(
+                err, KFX_E_INVALID,
+                "ConfigMap kubeflex-config: key ingressAnnotations: the value of %.80s must be a text: "
+                "put it in quotes",
+                key);
     *out = KFX_STEAL(tree);
     return 0;
 }

@@ -15,12 +15,12 @@ typedef enum { KFX_EXPOSE_INGRESS, KFX_EXPOSE_NODEPORT, KFX_EXPOSE_LOADBALANCER,
 typedef enum { KFX_PROFILE_DEFAULT, KFX_PROFILE_SMALL } kfx_profile_t;
 
 typedef struct {
-    char domain[254];           /* off-cluster host names are <plane>.<domain> */
-    int external_port;          /* 1..65535: the port of the ingress controller as users see it */
-    bool openshift;             /* Route instead of Ingress, no fixed user ids */
-    char host_container[254];   /* one more name in the serving certificate; "kubeflex-control-plane" */
+    char domain[254];            /* off-cluster host names are <plane>.<domain> */
+    int external_port;           /* 1..65535: the port of the ingress controller as users see it */
+    bool openshift;              /* Route instead of Ingress, no fixed user ids */
+    char host_container[254];    /* one more name in the serving certificate; "kubeflex-control-plane" */
     char kubernetes_version[32]; /* default for new planes; "" where the key is missing */
-    char ingress_class[254];    /* "nginx" */
+    char ingress_class[254];     /* "nginx" */
     json_t *ingress_annotations; /* object of texts; owned */
     kfx_exposure_t exposure;
     kfx_profile_t profile;

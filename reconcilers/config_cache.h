@@ -1,5 +1,6 @@
 /* reconcilers/config_cache.h: the last kubeflex-config, by resourceVersion, for all threads of the process (locked
- * inside; values are copied out). A ConfigMap that is wrong is remembered as wrong, so it is not read for each plane. */
+ * inside; values are copied out). A ConfigMap that is wrong is remembered as wrong, so it is not read for each plane.
+ */
 #ifndef KFX_RECONCILERS_CONFIG_CACHE_H
 #define KFX_RECONCILERS_CONFIG_CACHE_H
 

@@ -9,12 +9,8 @@
 
 static kfx_fake_t *current; /* kfx_task_stopped has no context of ours */
 
-static const char *const verbs[] = {[KFX_GET] = "GET",
-                                    [KFX_POST] = "POST",
-                                    [KFX_PUT] = "PUT",
-                                    [KFX_APPLY] = "APPLY",
-                                    [KFX_MERGE_PATCH] = "PATCH",
-                                    [KFX_JSON_PATCH] = "JSONPATCH",
+static const char *const verbs[] = {[KFX_GET] = "GET",      [KFX_POST] = "POST",         [KFX_PUT] = "PUT",
+                                    [KFX_APPLY] = "APPLY",  [KFX_MERGE_PATCH] = "PATCH", [KFX_JSON_PATCH] = "JSONPATCH",
                                     [KFX_DELETE] = "DELETE"};
 
 void kfx_fake_init(kfx_fake_t *fake)
@@ -75,7 +71,8 @@ size_t kfx_fake_count(const kfx_fake_t *fake, const char *text)
 {
     size_t i, count = 0;
     json_t *line;
-    json_array_foreach(fake->log, i, line) count += strstr(json_string_value(line), text) != NULL;
+    json_array_foreach (fake->log, i, line)
+        count += strstr(json_string_value(line), text) != NULL;
     return count;
 }
 
@@ -126,7 +123,7 @@ static void merge(json_t *target, const json_t *patch)
 {
     const char *key;
     json_t *value;
-    json_object_foreach((json_t *)(uintptr_t)patch, key, value) {
+    json_object_foreach ((json_t *)(uintptr_t)patch, key, value) {
         json_t *there = json_object_get(target, key);
         if (json_is_object(value) && json_is_object(there))
             merge(there, value);
@@ -239,7 +236,7 @@ kfx_digest_t *kfx_fake_digest(kfx_fake_t *fake, const char *plane, const char *u
     json_t *object;
     kfx_copy(digest->type, sizeof(digest->type), "k8s");
     digest->children = kfx_xcalloc(KFX_CHILDREN_MAX, sizeof(*digest->children));
-    json_object_foreach(fake->objects, path, object) {
+    json_object_foreach (fake->objects, path, object) {
         const char *label = kfx_json_str(object, "metadata", "labels", KFX_LABEL_PLANE);
         if ((label && strcmp(label, plane) == 0) || strstr(path, "/configmaps/" KFX_CONFIGMAP))
             add_child(digest, object, uid);

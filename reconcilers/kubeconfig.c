@@ -25,8 +25,8 @@ static json_t *named(const char *name, const char *key, json_t *value)
 char *kfx_kubeconfig_build(const kfx_kubeconfig_t *parts, kfx_error_t *err)
 {
     KFX_FREE char *cluster = kfx_xasprintf("%s-cluster", parts->plane);
-    json_t *endpoint = json_pack("{s:o, s:s}", "certificate-authority-data", encoded(parts->ca_pem), "server",
-                                 parts->server);
+    json_t *endpoint =
+        json_pack("{s:o, s:s}", "certificate-authority-data", encoded(parts->ca_pem), "server", parts->server);
     if (endpoint && parts->tls_server_name)
         json_object_set_new(endpoint, "tls-server-name", json_string(parts->tls_server_name));
     json_t *context = json_pack("{s:s, s:s, s:s}", "cluster", cluster, "namespace", "default", "user", parts->user);

@@ -85,8 +85,8 @@ static int wait_for_keys(program_t *program, const kfx_reconciler_options_t *opt
     for (unsigned attempt = 0; !signaled; attempt++) {
         kfx_error_t err = KFX_ERROR_INIT;
         kfx_health_beat();
-        KFX_JSON json_t *secret = kfx_kube_wait_object(program->kube, collection, name, "secret.key",
-                                                       kfx_now_ms() + KEYS_WAIT_MS, &err);
+        KFX_JSON json_t *secret =
+            kfx_kube_wait_object(program->kube, collection, name, "secret.key", kfx_now_ms() + KEYS_WAIT_MS, &err);
         if (secret && kfx_bus_keys_from_secret(secret, keys, &err) == 0)
             return 0;
         if (strcmp(last, err.msg) != 0)

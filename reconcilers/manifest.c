@@ -47,8 +47,8 @@ static int interpolate_one(kfx_buf_t *out, const char *name, const json_t *vars,
         return kfx_buf_add(out, json_string_value(value), json_string_length(value));
     if (json_is_integer(value))
         return kfx_buf_addf(out, "%" JSON_INTEGER_FORMAT, json_integer_value(value));
-    return kfx_error_set(err, KFX_E_INVALID, "the variable ${%s} stands inside a text but is neither text nor an integer",
-                         name);
+    return kfx_error_set(err, KFX_E_INVALID,
+                         "the variable ${%s} stands inside a text but is neither text nor an integer", name);
 }
 
 static json_t *interpolate(const char *text, const json_t *vars, kfx_error_t *err)
@@ -95,7 +95,7 @@ static int substitute_item(json_t *list, const json_t *item, const json_t *vars,
             return -1;
         if (!json_is_array(array))
             return kfx_error_set(err, KFX_E_INVALID, "the variable ${%s...} is no list", name);
-        json_array_foreach(array, i, value)
+        json_array_foreach (array, i, value)
             json_array_append_new(list, json_deep_copy(value));
         return 0;
     }
@@ -114,7 +114,7 @@ static json_t *substitute_object(const json_t *tree, const json_t *vars, kfx_err
     KFX_JSON json_t *out = json_object();
     const char *key;
     json_t *item;
-    json_object_foreach((json_t *)(uintptr_t)tree, key, item) {
+    json_object_foreach ((json_t *)(uintptr_t)tree, key, item) {
         json_t *value = substitute(item, vars, err);
         if (!value)
             return NULL;
@@ -135,7 +135,7 @@ static json_t *substitute(const json_t *tree, const json_t *vars, kfx_error_t *e
         KFX_JSON json_t *out = json_array();
         size_t i;
         json_t *item;
-        json_array_foreach(tree, i, item)
+        json_array_foreach (tree, i, item)
             if (substitute_item(out, item, vars, err))
                 return NULL;
         return KFX_STEAL(out);

@@ -9,7 +9,7 @@
 
 #include "proto/proto.h"
 
-#define KFX_CA_PEM_MAX 4096
+#define KFX_CA_PEM_MAX 2048
 #define KFX_CA_ID_SIZE 9 /* 8 hex digits and NUL */
 
 typedef struct {
@@ -17,14 +17,15 @@ typedef struct {
     int64_t generation; /* of the ControlPlane that was read; 0: not read yet */
     char spec_version[32];
     char status_version[32];
-    bool was_ready;           /* it has been Ready before */
-    bool fresh;               /* this process made the Namespace: nothing can have been in it before */
-    unsigned probe_failures;  /* refused probes in a row */
-    unsigned version_waits;   /* tasks that ended because the version was not recorded yet */
-    char service_rv[32];      /* the Service whose facts these are */
+    bool was_ready;          /* it has been Ready before */
+    bool fresh;              /* this process made the Namespace: nothing can have been in it before */
+    int64_t identity_ms;     /* when (kfx_now_ms) this process replaced a deleted identity; 0: it did not */
+    unsigned probe_failures; /* refused probes in a row */
+    unsigned version_waits;  /* tasks that ended because the version was not recorded yet */
+    char service_rv[32];     /* the Service whose facts these are */
     char cluster_ip[64];
     int node_port;
-    char balancer[254];       /* address of its load balancer */
+    char balancer[254]; /* address of its load balancer */
     char route_host[254];
     char ca_id[KFX_CA_ID_SIZE]; /* the authority that ca_pem is */
     char ca_pem[KFX_CA_PEM_MAX];

@@ -57,8 +57,7 @@ static int unmarked(kfx_run_t *run, const json_t *existing, kfx_desired_t *desir
                                run->ns);
     json_t *marks = json_pack("{s:{s:O, s:O, s:{s:O}}}", "metadata", "uid", kfx_json_get(existing, "metadata", "uid"),
                               "resourceVersion", kfx_json_get(existing, "metadata", "resourceVersion"), "labels",
-                              KFX_LABEL_PLANE,
-                              kfx_json_get(desired->object, "metadata", "labels", KFX_LABEL_PLANE));
+                              KFX_LABEL_PLANE, kfx_json_get(desired->object, "metadata", "labels", KFX_LABEL_PLANE));
     KFX_REQUEST kfx_request_t *patch = kfx_request_new(KFX_MERGE_PATCH, marks, "%s/%s", desired->collection, run->ns);
     patch->field_manager = strdup(run->manager);
     if (kfx_run_request(run, patch) != KFX_OK)
@@ -81,10 +80,11 @@ static int judge_existing(kfx_run_t *run, kfx_desired_t *desired)
     case KFX_NS_TERMINATING: return terminating(run);
     case KFX_NS_CONFLICT: break;
     }
-    return kfx_verdict_set(&run->sync, KFX_OUTCOME_WAITING, KFX_RECHECK_MS, "NameConflict",
-                           "Namespace %s exists and does not belong to this control plane; it is left alone. Delete the "
-                           "control plane and choose another name",
-                           run->ns);
+    return kfx_verdict_set(
+        &run->sync, KFX_OUTCOME_WAITING, KFX_RECHECK_MS, "NameConflict",
+        "Namespace %s exists and does not belong to this control plane; it is left alone. Delete the "
+        "control plane and choose another name",
+        run->ns);
 }
 
 int kfx_namespace_ensure(kfx_run_t *run)
@@ -95,8 +95,7 @@ int kfx_namespace_ensure(kfx_run_t *run)
     KFX_CLEANUP(kfx_desired_clear) kfx_desired_t desired = {.object = NULL};
     if (make_desired(run, &desired))
         return -1;
-    KFX_REQUEST kfx_request_t *post =
-        kfx_request_new(KFX_POST, json_incref(desired.object), "%s", desired.collection);
+    KFX_REQUEST kfx_request_t *post = kfx_request_new(KFX_POST, json_incref(desired.object), "%s", desired.collection);
     post->field_manager = strdup(run->manager);
     kfx_code_t code = kfx_run_request(run, post);
     if (code == KFX_E_EXISTS)
@@ -135,10 +134,10 @@ static int delete_namespace(kfx_run_t *run)
     else if (find_uid(run, uid))
         return -1;
     for (int i = 0; uid[0] && i < DELETE_TRIES; i++) {
-        KFX_REQUEST kfx_request_t *req =
-            kfx_request_new(KFX_DELETE, json_pack("{s:s, s:s, s:{s:s}}", "apiVersion", "v1", "kind", "DeleteOptions",
-                                                  "preconditions", "uid", uid),
-                            "/api/v1/namespaces/%s", run->ns);
+        KFX_REQUEST kfx_request_t *req = kfx_request_new(
+            KFX_DELETE,
+            json_pack("{s:s, s:s, s:{s:s}}", "apiVersion", "v1", "kind", "DeleteOptions", "preconditions", "uid", uid),
+            "/api/v1/namespaces/%s", run->ns);
         kfx_code_t code = kfx_run_request(run, req);
         if (code == KFX_OK || code == KFX_E_NOT_FOUND)
             return 0;

@@ -101,7 +101,7 @@ static const json_t *controller_of(const json_t *object)
 {
     size_t i;
     const json_t *owner;
-    json_array_foreach(kfx_json_get(object, "metadata", "ownerReferences"), i, owner)
+    json_array_foreach (kfx_json_get(object, "metadata", "ownerReferences"), i, owner)
         if (kfx_json_bool(owner, false, "controller"))
             return owner;
     return NULL;
@@ -131,8 +131,7 @@ bool kfx_object_managed_by(const json_t *object, const char *manager)
 {
     size_t i;
     const json_t *entry;
-    json_array_foreach(kfx_json_get(object, "metadata", "managedFields"), i, entry)
-    {
+    json_array_foreach (kfx_json_get(object, "metadata", "managedFields"), i, entry) {
         const char *name = kfx_json_str(entry, "manager");
         if (name && strcmp(name, manager) == 0)
             return true;

@@ -24,8 +24,8 @@ typedef struct {
 } kfx_desired_t;
 
 /* Consumes object (also on failure) and marks it: metadata.namespace, label, controller ownerReference and the hash
- * annotation, whose value is `hash` where given (generated content) and else the first 16 hex digits of SHA-256 over the
- * canonical JSON without that annotation. INVALID for a kind it has no path for. */
+ * annotation, whose value is `hash` where given (generated content) and else the first 16 hex digits of SHA-256 over
+ * the canonical JSON without that annotation. INVALID for a kind it has no path for. */
 int kfx_desired_init(kfx_desired_t *desired, json_t *object, const kfx_owner_t *owner, const char *hash,
                      kfx_error_t *err);
 void kfx_desired_clear(kfx_desired_t *desired); /* NULL-safe */
@@ -40,8 +40,8 @@ int kfx_collection_path(const char *kind, const char *ns, char *out, size_t size
 void kfx_hash16(const json_t *value, char out[KFX_HASH_SIZE]);
 
 /* Marks of an existing object (full or metadata only). */
-bool kfx_object_owned(const json_t *object, const char *uid);          /* controller ownerReference with this uid */
-bool kfx_object_of_plane(const json_t *object, const char *plane);     /* controller is a ControlPlane of that name */
+bool kfx_object_owned(const json_t *object, const char *uid);      /* controller ownerReference with this uid */
+bool kfx_object_of_plane(const json_t *object, const char *plane); /* controller is a ControlPlane of that name */
 bool kfx_object_terminating(const json_t *object);
 bool kfx_object_managed_by(const json_t *object, const char *manager); /* has a managedFields entry of that manager */
 const char *kfx_object_hash(const json_t *object);                     /* "" if none */

@@ -34,13 +34,20 @@ static const char usage[] =
 enum { NO_CURVE = 1000, KEYS_DIR, RENDER, CONFIG, HELP, VERSION };
 
 static const struct option options[] = {
-    {"type", required_argument, NULL, 't'},         {"bus", required_argument, NULL, 'b'},
-    {"health", required_argument, NULL, 'H'},       {"kubeconfig", required_argument, NULL, 'k'},
-    {"namespace", required_argument, NULL, 'n'},    {"keys-dir", required_argument, NULL, KEYS_DIR},
-    {"no-curve", no_argument, NULL, NO_CURVE},      {"instance", required_argument, NULL, 'i'},
-    {"threads", required_argument, NULL, 'T'},      {"log-level", required_argument, NULL, 'l'},
-    {"help", no_argument, NULL, HELP},              {"version", no_argument, NULL, VERSION},
-    {"render", required_argument, NULL, RENDER},    {"config", required_argument, NULL, CONFIG},
+    {"type", required_argument, NULL, 't'},
+    {"bus", required_argument, NULL, 'b'},
+    {"health", required_argument, NULL, 'H'},
+    {"kubeconfig", required_argument, NULL, 'k'},
+    {"namespace", required_argument, NULL, 'n'},
+    {"keys-dir", required_argument, NULL, KEYS_DIR},
+    {"no-curve", no_argument, NULL, NO_CURVE},
+    {"instance", required_argument, NULL, 'i'},
+    {"threads", required_argument, NULL, 'T'},
+    {"log-level", required_argument, NULL, 'l'},
+    {"help", no_argument, NULL, HELP},
+    {"version", no_argument, NULL, VERSION},
+    {"render", required_argument, NULL, RENDER},
+    {"config", required_argument, NULL, CONFIG},
     {NULL, 0, NULL, 0},
 };
 

@@ -13,7 +13,8 @@ typedef struct {
     unsigned threads;
 } kfx_reconciler_options_t;
 
-/* Strings are borrowed from argv and the environment. 1: to go on; 0: --help or --version has been answered; -1: err. */
+/* Strings are borrowed from argv and the environment. 1: to go on; 0: --help or --version has been answered; -1: err.
+ */
 int kfx_reconciler_options(int argc, char **argv, kfx_reconciler_options_t *out, kfx_error_t *err);
 
 #endif

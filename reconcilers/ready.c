@@ -37,7 +37,8 @@ static void probe(kfx_run_t *run)
     snprintf(host, sizeof(host), "%s.%s.svc.cluster.local", run->owner.plane, run->ns);
     if (ops->probe(ops->ctx, host, address, run->memo.ca_pem, &err)) {
         uint32_t wait = next_probe_ms(run->memo.probe_failures++);
-        /* A plane that was Ready says Unavailable from the first refusal on: a stale True is worse than a short False. */
+        /* A plane that was Ready says Unavailable from the first refusal on: a stale True is worse than a short False.
+         */
         snprintf(what, sizeof(what), "https://%s/readyz does not answer with 200: %.300s", host, err.msg);
         if (ops->stopped(run->task) || err.code == KFX_E_CANCELED)
             return;

@@ -33,8 +33,7 @@ int kfx_render(const kfx_type_t *type, const char *plane, const char *config_fil
     KFX_JSON json_t *list = type->render(plane, &config, err);
     if (!list)
         return -1;
-    json_array_foreach(list, i, object)
-    {
+    json_array_foreach (list, i, object) {
         KFX_FREE char *text = kfx_yaml_dump(object, err);
         if (!text)
             return -1;

@@ -12,7 +12,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#define MEMOS_MAX 1024 /* planes this process remembers facts about: about 5 KiB each */
+#define MEMOS_MAX 1024 /* planes this process remembers facts about: about 3.5 KiB each */
 
 void kfx_reconciler_init(kfx_reconciler_t *rec, const kfx_type_t *type, const kfx_ops_t *ops)
 {
@@ -75,7 +75,8 @@ int kfx_run_error(kfx_run_t *run, const kfx_error_t *err, const char *fmt, ...)
 
 void kfx_run_wrote(kfx_run_t *run, const kfx_desired_t *desired, const json_t *answer)
 {
-    const char *uid = kfx_json_str(answer, "metadata", "uid"), *rv = kfx_json_str(answer, "metadata", "resourceVersion");
+    const char *uid = kfx_json_str(answer, "metadata", "uid"),
+               *rv = kfx_json_str(answer, "metadata", "resourceVersion");
     kfx_result_wrote(run->result, desired->kind, desired->name, uid ? uid : "", rv ? rv : "", desired->hash);
 }
 
@@ -89,8 +90,7 @@ static bool seen_ready(const json_t *plane)
 {
     size_t i;
     const json_t *condition;
-    json_array_foreach(kfx_json_get(plane, "status", "conditions"), i, condition)
-    {
+    json_array_foreach (kfx_json_get(plane, "status", "conditions"), i, condition) {
         const char *type = kfx_json_str(condition, "type"), *reason = kfx_json_str(condition, "reason");
         const char *status = kfx_json_str(condition, "status");
         if (type && strcmp(type, "Ready") == 0)
@@ -138,8 +138,8 @@ static int load_config(kfx_run_t *run)
     int rc;
     if (child && kfx_config_cache_get(run->rec->configs, child->rv, &run->config, &rc, &err))
         return rc ? invalid_config(run, &err) : 0;
-    KFX_REQUEST kfx_request_t *req = kfx_request_new(
-        KFX_GET, NULL, "/api/v1/namespaces/" KFX_SYSTEM_NAMESPACE "/configmaps/" KFX_CONFIGMAP);
+    KFX_REQUEST kfx_request_t *req =
+        kfx_request_new(KFX_GET, NULL, "/api/v1/namespaces/" KFX_SYSTEM_NAMESPACE "/configmaps/" KFX_CONFIGMAP);
     kfx_code_t code = kfx_run_request(run, req);
     if (code == KFX_E_NOT_FOUND)
         return kfx_verdict_set(&run->sync, KFX_OUTCOME_WAITING, KFX_RECHECK_MS, "InvalidConfig",
@@ -201,7 +201,7 @@ static void report(const kfx_run_t *run, int64_t ms)
                    (int64_t)result->written_count);
     kfx_log_level_t level = result->outcome == KFX_OUTCOME_RETRY || result->outcome == KFX_OUTCOME_DOWN ? KFX_LOG_WARN
                             : result->written_count || result->outcome == KFX_OUTCOME_GONE              ? KFX_LOG_INFO
-                                                                                                       : KFX_LOG_DEBUG;
+                                                                                                        : KFX_LOG_DEBUG;
     if (kfx_log_enabled(level))
         kfx_log_at(level, "task done", "plane", run->owner.plane, "uid", run->owner.uid, "outcome",
                    outcome_name(result->outcome), "reason", run->sync.reason, "detail", run->sync.message, "written",

@@ -19,11 +19,12 @@ typedef struct {
     void *ctx;
     int (*call)(void *ctx, kfx_request_t *req, kfx_error_t *err);
     size_t (*batch)(void *ctx, kfx_request_t **reqs, size_t count);
-    /* GET https://host:443/readyz with the plane's own authority. 0 = it answered 200. address: where to connect instead
-     * of resolving host, or NULL. */
+    /* GET https://host:443/readyz with the plane's own authority. 0 = it answered 200. address: where to connect
+     * instead of resolving host, or NULL. */
     int (*probe)(void *ctx, const char *host, const char *address, const char *ca_pem, kfx_error_t *err);
     bool (*stopped)(const kfx_task_t *task);
-    bool outside; /* the process runs outside the cluster, whose DNS it cannot ask: planes are probed by Service address */
+    bool outside; /* the process runs outside the cluster, whose DNS it cannot ask: planes are probed by Service address
+                   */
 } kfx_ops_t;
 
 typedef struct {
@@ -42,11 +43,11 @@ struct kfx_run {
     char ns[KFX_NAME_SIZE];
     char manager[KFX_NAME_SIZE]; /* field manager */
     kfx_config_t config;
-    kfx_memo_t memo;        /* this uid's; written back at the end */
-    kfx_verdict_t sync;     /* of condition Synced */
-    char note[256];         /* said beside success ("new identity …"); "" = nothing */
-    bool credentials;       /* the kubeconfig Secret is known to be complete */
-    json_t *plane;          /* the ControlPlane, where this task had to read it; else NULL */
+    kfx_memo_t memo;    /* this uid's; written back at the end */
+    kfx_verdict_t sync; /* of condition Synced */
+    char note[256];     /* said beside success ("new identity …"); "" = nothing */
+    bool credentials;   /* the kubeconfig Secret is known to be complete */
+    json_t *plane;      /* the ControlPlane, where this task had to read it; else NULL */
 };
 
 /* rec copies ops. kfx_reconciler_clear takes one that was never set up, if it is zeroed. */
@@ -65,7 +66,8 @@ int kfx_run_fail(kfx_run_t *run, const kfx_request_t *req, const char *fmt, ...)
 /* The same from an error of our own making. */
 int kfx_run_error(kfx_run_t *run, const kfx_error_t *err, const char *fmt, ...) KFX_PRINTF(3, 4);
 
-/* Reads the ControlPlane (into run->plane and the memo). -1 with a verdict when it cannot be read or is not this uid's. */
+/* Reads the ControlPlane (into run->plane and the memo). -1 with a verdict when it cannot be read or is not this uid's.
+ */
 int kfx_run_read_plane(kfx_run_t *run);
 
 /* Records what a write left behind. answer: the object as the API server gave it. */
@@ -82,8 +84,8 @@ typedef struct {
     bool created; /* it did not exist before */
 } kfx_applied_t;
 
-/* apply.c: writes those of the list that the digest does not show as current, all at once. answers (one per object, zeroed)
- * may be NULL. */
+/* apply.c: writes those of the list that the digest does not show as current, all at once. answers (one per object,
+ * zeroed) may be NULL. */
 int kfx_apply(kfx_run_t *run, kfx_desired_t *list, size_t count, kfx_applied_t *answers);
 /* Deletes an object of ours that is not desired any more; nothing to do where the digest does not show it as owned. */
 int kfx_prune(kfx_run_t *run, const char *kind, const char *name);

@@ -33,11 +33,13 @@ static json_t *plane_object(const char *uid)
 static void set_config(world_t *w, const char *key, const char *value)
 {
     static const char system[] = "/api/v1/namespaces/" KFX_SYSTEM_NAMESPACE "/configmaps";
-    json_t *data = json_pack("{s:s, s:s, s:s}", "domain", "localtest.me", "externalPort", "9443", "isOpenShift", "false");
+    json_t *data =
+        json_pack("{s:s, s:s, s:s}", "domain", "localtest.me", "externalPort", "9443", "isOpenShift", "false");
     if (key)
         json_object_set_new(data, key, json_string(value));
-    kfx_fake_put(&w->api, system,
-                 json_pack("{s:s, s:{s:s}, s:o}", "kind", "ConfigMap", "metadata", "name", KFX_CONFIGMAP, "data", data));
+    kfx_fake_put(
+        &w->api, system,
+        json_pack("{s:s, s:{s:s}, s:o}", "kind", "ConfigMap", "metadata", "name", KFX_CONFIGMAP, "data", data));
 }
 
 static int setup(void **state)
@@ -103,7 +105,8 @@ static void write_dsn(world_t *w)
 {
     kfx_owner_t owner = {"cp1", UID, "cp1-system"};
     kfx_desired_t desired;
-    json_t *object = json_pack("{s:s, s:s, s:{s:s}}", "apiVersion", "v1", "kind", "Secret", "metadata", "name", "kine-dsn");
+    json_t *object =
+        json_pack("{s:s, s:s, s:{s:s}}", "apiVersion", "v1", "kind", "Secret", "metadata", "name", "kine-dsn");
     assert_int_equal(kfx_desired_init(&desired, object, &owner, NULL, NULL), 0);
     kfx_fake_put(&w->api, NS "/secrets", json_incref(desired.object));
     kfx_desired_clear(&desired);
@@ -193,7 +196,8 @@ static void test_drift_is_repaired(void **state)
     world_t *w = *state;
     bring_up(w);
     kfx_fake_delete(&w->api, NS "/services/cp1");
-    kfx_json_put(kfx_fake_get(&w->api, DEPLOYMENT), json_string("feed"), "metadata", "annotations", KFX_ANNOTATION_HASH);
+    kfx_json_put(kfx_fake_get(&w->api, DEPLOYMENT), json_string("feed"), "metadata", "annotations",
+                 KFX_ANNOTATION_HASH);
     run_task(w);
     assert_non_null(kfx_fake_get(&w->api, NS "/services/cp1"));
     assert_string_not_equal(kfx_object_hash(kfx_fake_get(&w->api, DEPLOYMENT)), "feed");
@@ -229,11 +233,14 @@ static void test_new_identity(void **state)
     assert_false(json_equal(pod, kfx_json_get(kfx_fake_get(&w->api, DEPLOYMENT), "spec", "template")));
     assert_condition(w, "Synced", "True", "ReconcileSuccess");
     assert_non_null(strstr(condition(w, "Synced")->message, "new identity"));
+    run_task(w);
+    assert_non_null(strstr(condition(w, "Synced")->message, "new identity")); /* still there when people look */
     json_decref(admin);
     json_decref(pod);
 }
 
-/* Two workers at once: ours loses the race for k8s-certs, so the kubeconfigs it made of its own authority are made again. */
+/* Two workers at once: ours loses the race for k8s-certs, so the kubeconfigs it made of its own authority are made
+ * again. */
 static void test_lost_race_for_certs(void **state)
 {
     world_t *w = *state;
@@ -261,7 +268,8 @@ static void test_config_change_reissues(void **state)
     world_t *w = *state;
     bring_up(w);
     json_t *ca = json_incref(kfx_json_get(kfx_fake_get(&w->api, NS "/secrets/k8s-certs"), "data", "ca.crt"));
-    json_t *serving = json_incref(kfx_json_get(kfx_fake_get(&w->api, NS "/secrets/k8s-certs"), "data", "apiserver.crt"));
+    json_t *serving =
+        json_incref(kfx_json_get(kfx_fake_get(&w->api, NS "/secrets/k8s-certs"), "data", "apiserver.crt"));
     json_t *cm = json_incref(kfx_json_get(kfx_fake_get(&w->api, NS "/secrets/cm-kubeconfig"), "data", "kubeconfig"));
     set_config(w, "externalAddress", "192.0.2.9");
     kfx_fake_forget_log(&w->api);
@@ -308,7 +316,8 @@ static void test_openshift_waits_for_host(void **state)
 static void test_foreign_namespace(void **state)
 {
     world_t *w = *state;
-    kfx_fake_put(&w->api, "/api/v1/namespaces", json_pack("{s:s, s:{s:s}}", "kind", "Namespace", "metadata", "name", "cp1-system"));
+    kfx_fake_put(&w->api, "/api/v1/namespaces",
+                 json_pack("{s:s, s:{s:s}}", "kind", "Namespace", "metadata", "name", "cp1-system"));
     run_task(w);
     assert_int_equal(w->result.outcome, KFX_OUTCOME_WAITING);
     assert_condition(w, "Synced", "False", "NameConflict");
@@ -400,7 +409,8 @@ static void test_teardown(void **state)
 static void test_version_is_recorded_first(void **state)
 {
     world_t *w = *state;
-    kfx_fake_put(&w->api, "/api/v1/namespaces", json_pack("{s:s, s:{s:s}}", "kind", "Namespace", "metadata", "name", "x"));
+    kfx_fake_put(&w->api, "/api/v1/namespaces",
+                 json_pack("{s:s, s:{s:s}}", "kind", "Namespace", "metadata", "name", "x"));
     run_task(w);
     write_dsn(w);
     json_object_clear(json_object_get(kfx_fake_get(&w->api, KFX_CONTROLPLANES_PATH "/cp1"), "status"));

@@ -12,13 +12,13 @@ typedef struct kfx_run kfx_run_t; /* reconcilers/run.h */
 
 typedef struct {
     const char *name;     /* spec.type */
-    uint32_t revision;    /* of the manifests: raised by one whenever they change, so that during a rollout of KubeFlex only
-                             the newest workers get work */
+    uint32_t revision;    /* of the manifests: raised by one whenever they change, so that during a rollout of KubeFlex
+                             only    the newest workers get work */
     const char *workload; /* the Deployment whose readiness starts the live probe */
     const char *secret_name, *secret_key, *secret_in_cluster_key; /* status.secretRef */
 
-    /* Brings every child object to what is desired. The Namespace is this uid's already. 0 when all is as desired; -1 with
-     * run->sync set when something is missing or failed. */
+    /* Brings every child object to what is desired. The Namespace is this uid's already. 0 when all is as desired; -1
+     * with run->sync set when something is missing or failed. */
     int (*sync)(kfx_run_t *run);
     /* Puts the plane's authority into run->memo.ca_pem, reading it if need be. -1 with run->sync set. */
     int (*authority)(kfx_run_t *run);

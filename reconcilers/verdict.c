@@ -45,8 +45,7 @@ int kfx_verdict_error(kfx_verdict_t *verdict, const kfx_error_t *error, int stat
     switch (error->code) {
     case KFX_E_FENCED:
     case KFX_E_CANCELED:
-    case KFX_E_BUSY:
-        return kfx_verdict_set(verdict, KFX_OUTCOME_RETRY, 0, "", "%s: %s", what, error->msg);
+    case KFX_E_BUSY: return kfx_verdict_set(verdict, KFX_OUTCOME_RETRY, 0, "", "%s: %s", what, error->msg);
     case KFX_E_UNAVAILABLE:
     case KFX_E_TIMEOUT:
         if (status == 0 || status == 503)

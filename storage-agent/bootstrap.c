@@ -170,7 +170,8 @@ static int make_role(const kfx_bootstrap_t *self, const char *password, kfx_erro
     if (!pg) {
         if (err && err->code == KFX_E_UNAUTHORIZED)
             kfx_error_wrap(err,
-                           "the password in Secret %s/" KFX_SECRET_ADMIN_PASSWORD " does not fit the server: put the right one "
+                           "the password in Secret %s/" KFX_SECRET_ADMIN_PASSWORD
+                           " does not fit the server: put the right one "
                            "into the Secret, or set it with ALTER ROLE postgres PASSWORD",
                            self->ns);
         return -1;
@@ -179,15 +180,15 @@ static int make_role(const kfx_bootstrap_t *self, const char *password, kfx_erro
     WIPED char *literal = verifier ? kfx_pg_literal(pg, verifier, err) : NULL;
     if (!literal || kfx_pg_exec(pg, "SELECT pg_advisory_lock(" BOOTSTRAP_LOCK ")", err) < 0)
         return -1;
-    KFX_RESULT PGresult *result =
-        kfx_pg_query(pg, "SELECT FROM pg_roles WHERE rolname = '" KFX_STORAGE_ROLE "'", err);
+    KFX_RESULT PGresult *result = kfx_pg_query(pg, "SELECT FROM pg_roles WHERE rolname = '" KFX_STORAGE_ROLE "'", err);
     if (!result)
         return -1;
-    KFX_FREE char *sql = kfx_xasprintf(
-        "%s ROLE " KFX_STORAGE_ROLE " LOGIN NOSUPERUSER CREATEDB CREATEROLE INHERIT NOREPLICATION NOBYPASSRLS PASSWORD %s; "
-        "REVOKE ALL ON DATABASE postgres, template1 FROM PUBLIC; "
-        "GRANT CONNECT ON DATABASE postgres TO " KFX_STORAGE_ROLE,
-        PQntuples(result) ? "ALTER" : "CREATE", literal);
+    KFX_FREE char *sql =
+        kfx_xasprintf("%s ROLE " KFX_STORAGE_ROLE
+                      " LOGIN NOSUPERUSER CREATEDB CREATEROLE INHERIT NOREPLICATION NOBYPASSRLS PASSWORD %s; "
+                      "REVOKE ALL ON DATABASE postgres, template1 FROM PUBLIC; "
+                      "GRANT CONNECT ON DATABASE postgres TO " KFX_STORAGE_ROLE,
+                      PQntuples(result) ? "ALTER" : "CREATE", literal);
     int rc = kfx_pg_exec(pg, sql, err);
     kfx_wipe(sql, strlen(sql));
     if (rc < 0)

@@ -22,18 +22,18 @@ typedef struct {
     const char *ns;            /* "kubeflex-system" */
     const char *postgres_host; /* as the agent reaches it */
     const char *postgres_port;
-    const char *ca_pem;        /* set by kfx_bootstrap_secrets; NULL before */
+    const char *ca_pem; /* set by kfx_bootstrap_secrets; NULL before */
     kfx_secrets_t secrets;
 } kfx_bootstrap_t;
 
-/* Makes what is missing and reads the CA: *ca_pem is fresh. service: the Postgres Service's name, the certificate's SANs
- * are it, its names within the cluster, and extra (NULL-terminated; may be NULL). */
+/* Makes what is missing and reads the CA: *ca_pem is fresh. service: the Postgres Service's name, the certificate's
+ * SANs are it, its names within the cluster, and extra (NULL-terminated; may be NULL). */
 int kfx_bootstrap_secrets(const kfx_bootstrap_t *self, const char *service, const char *const *extra, char **ca_pem,
                           kfx_error_t *err);
 
-/* A connection as kubeflex_storage to database postgres. Where the role is missing, refused or short of rights, or PUBLIC
- * may still connect to postgres or template1, that is put right with the superuser's password first. The error of a
- * refused password names the Secret and the remedy. */
+/* A connection as kubeflex_storage to database postgres. Where the role is missing, refused or short of rights, or
+ * PUBLIC may still connect to postgres or template1, that is put right with the superuser's password first. The error
+ * of a refused password names the Secret and the remedy. */
 kfx_pg_t *kfx_bootstrap_connect(const kfx_bootstrap_t *self, kfx_error_t *err);
 
 #endif

@@ -15,16 +15,20 @@
 #define LIMIT_TEXT(n) LIMIT_TEXT_(n)
 #define LIMIT LIMIT_TEXT(KFX_DB_CONNECTION_LIMIT)
 
-/* What sessions of a plane live under. Building an index over a large kine table may take a while; nothing else does. */
+/* What sessions of a plane live under. Building an index over a large kine table may take a while; nothing else does.
+ */
 #define TENANT_STATEMENT_TIMEOUT "120s"
 #define TENANT_IDLE_IN_TRANSACTION "60s"
+
+/* A DROP waits for a checkpoint, which after many new databases (300 files each, all to be synced) takes seconds. */
+#define DATABASE_TIMEOUT_MS 30000
 
 /* More steps than a run can have: two, where somebody else undoes what we do. */
 #define STEPS_MAX 16
 
 /* Names of one plane as SQL takes them. */
 typedef struct {
-    char *database, *owner, *login, *self;             /* identifiers */
+    char *database, *owner, *login, *self;                     /* identifiers */
     char *database_l, *owner_l, *login_l, *self_l, *comment_l; /* literals */
 } quoted_t;
 
@@ -81,9 +85,17 @@ kfx_db_step_t kfx_db_next(const kfx_db_state_t *s, bool deleting)
 
 const char *kfx_db_step_name(kfx_db_step_t step)
 {
-    static const char *const names[] = {"done",    "make roles",         "allow login",   "create database", "settle database",
-                                        "foreign", "end the login role", "drop database", "drop roles"};
+    static const char *const names[] = {
+        "done",    "make roles",         "allow login",   "create database", "settle database",
+        "foreign", "end the login role", "drop database", "drop roles"};
     return (size_t)step < KFX_COUNT(names) ? names[step] : "?";
+}
+
+static int refused(const kfx_db_t *self, kfx_error_t *err)
+{
+    if (!self->may || self->may(self->arg))
+        return 0;
+    return kfx_error_set(err, KFX_E_FENCED, "stopped before a statement: the lease is over or the task was taken back");
 }
 
 /* One statement (or one transaction of several), if we may. */
@@ -93,10 +105,8 @@ static PGresult *run(kfx_db_t *self, kfx_error_t *err, const char *fmt, ...)
     char *sql = NULL;
     va_list args;
 
-    if (self->may && !self->may(self->arg)) {
-        kfx_error_set(err, KFX_E_FENCED, "stopped before a statement: the lease is over or the task was taken back");
+    if (refused(self, err) < 0)
         return NULL;
-    }
     va_start(args, fmt);
     int len = vasprintf(&sql, fmt, args);
     va_end(args);
@@ -119,8 +129,8 @@ static PGresult *run(kfx_db_t *self, kfx_error_t *err, const char *fmt, ...)
 
 int kfx_db_lock(kfx_db_t *self, kfx_error_t *err)
 {
-    KFX_RESULT PGresult *result = run(self, err, "SET idle_session_timeout = '5s'; SELECT pg_try_advisory_lock(%" PRId64 ")",
-                                      self->names->lock);
+    KFX_RESULT PGresult *result =
+        run(self, err, "SET idle_session_timeout = '5s'; SELECT pg_try_advisory_lock(%" PRId64 ")", self->names->lock);
     if (!result)
         return -1;
     if (strcmp(PQgetvalue(result, 0, 0), "t") == 0)
@@ -151,24 +161,24 @@ int kfx_db_observe(kfx_db_t *self, kfx_db_state_t *state, kfx_error_t *err)
     memset(state, 0, sizeof *state);
     if (quote(self, &q, err) < 0)
         return -1;
-    KFX_RESULT PGresult *result = run(
-        self, err,
-        "SELECT o.oid IS NOT NULL, l.oid IS NOT NULL,"
-        " coalesce(pg_has_role(l.oid, o.oid, 'MEMBER') AND pg_has_role(%s, o.oid, 'MEMBER')"
-        "  AND pg_has_role(%s, l.oid, 'MEMBER'), false),"
-        " coalesce(l.rolcanlogin, false), coalesce(l.rolconnlimit = " LIMIT ", false), d.oid IS NOT NULL,"
-        " coalesce(d.datdba = o.oid, false),"
-        " coalesce(d.datacl IS NOT NULL AND d.datconnlimit = " LIMIT
-        "  AND NOT EXISTS (SELECT FROM aclexplode(d.datacl) a WHERE a.grantee = 0)"
-        "  AND EXISTS (SELECT FROM pg_db_role_setting s WHERE s.setdatabase = d.oid AND s.setrole = l.oid"
-        "   AND 3 = (SELECT count(*) FROM unnest(s.setconfig) c WHERE c = 'role=' || o.rolname"
-        "    OR c = 'statement_timeout=" TENANT_STATEMENT_TIMEOUT "'"
-        "    OR c = 'idle_in_transaction_session_timeout=" TENANT_IDLE_IN_TRANSACTION "'))"
-        "  AND shobj_description(d.oid, 'pg_database') = %s, false),"
-        " coalesce(d.datallowconn, false)"
-        " FROM (SELECT 1) one LEFT JOIN pg_roles o ON o.rolname = %s LEFT JOIN pg_roles l ON l.rolname = %s"
-        " LEFT JOIN pg_database d ON d.datname = %s",
-        q.self_l, q.self_l, q.comment_l, q.owner_l, q.login_l, q.database_l);
+    KFX_RESULT PGresult *result =
+        run(self, err,
+            "SELECT o.oid IS NOT NULL, l.oid IS NOT NULL,"
+            " coalesce(pg_has_role(l.oid, o.oid, 'MEMBER') AND pg_has_role(%s, o.oid, 'MEMBER')"
+            "  AND pg_has_role(%s, l.oid, 'MEMBER'), false),"
+            " coalesce(l.rolcanlogin, false), coalesce(l.rolconnlimit = " LIMIT ", false), d.oid IS NOT NULL,"
+            " coalesce(d.datdba = o.oid, false),"
+            " coalesce(d.datacl IS NOT NULL AND d.datconnlimit = " LIMIT
+            "  AND NOT EXISTS (SELECT FROM aclexplode(d.datacl) a WHERE a.grantee = 0)"
+            "  AND EXISTS (SELECT FROM pg_db_role_setting s WHERE s.setdatabase = d.oid AND s.setrole = l.oid"
+            "   AND 3 = (SELECT count(*) FROM unnest(s.setconfig) c WHERE c = 'role=' || o.rolname"
+            "    OR c = 'statement_timeout=" TENANT_STATEMENT_TIMEOUT "'"
+            "    OR c = 'idle_in_transaction_session_timeout=" TENANT_IDLE_IN_TRANSACTION "'))"
+            "  AND shobj_description(d.oid, 'pg_database') = %s, false),"
+            " coalesce(d.datallowconn, false)"
+            " FROM (SELECT 1) one LEFT JOIN pg_roles o ON o.rolname = %s LEFT JOIN pg_roles l ON l.rolname = %s"
+            " LEFT JOIN pg_database d ON d.datname = %s",
+            q.self_l, q.self_l, q.comment_l, q.owner_l, q.login_l, q.database_l);
     if (!result)
         return -1;
     state->owner = truth(result, 0);
@@ -204,10 +214,17 @@ static int make_roles(kfx_db_t *self, const quoted_t *q, const kfx_db_state_t *s
  * one kine's keys want. The default strategy of PostgreSQL 15 (WAL_LOG) needs no checkpoint. */
 static int create_database(kfx_db_t *self, const quoted_t *q, kfx_error_t *err)
 {
-    return EXEC(self, err,
-                "CREATE DATABASE %s OWNER %s TEMPLATE template0 ENCODING 'UTF8' LC_COLLATE 'C' LC_CTYPE 'C' "
-                "ALLOW_CONNECTIONS false CONNECTION LIMIT " LIMIT,
-                q->database, q->owner);
+    KFX_FREE char *sql =
+        kfx_xasprintf("CREATE DATABASE %s OWNER %s TEMPLATE template0 ENCODING 'UTF8' LC_COLLATE 'C' LC_CTYPE 'C' "
+                      "ALLOW_CONNECTIONS false CONNECTION LIMIT " LIMIT,
+                      q->database, q->owner);
+    return refused(self, err) < 0 ? -1 : kfx_pg_exec_long(self->pg, sql, DATABASE_TIMEOUT_MS, err);
+}
+
+static int drop_database(kfx_db_t *self, const quoted_t *q, kfx_error_t *err)
+{
+    KFX_FREE char *sql = kfx_xasprintf("DROP DATABASE IF EXISTS %s WITH (FORCE)", q->database);
+    return refused(self, err) < 0 ? -1 : kfx_pg_exec_long(self->pg, sql, DATABASE_TIMEOUT_MS, err);
 }
 
 static int settle(kfx_db_t *self, const quoted_t *q, kfx_error_t *err)
@@ -232,7 +249,8 @@ static int settle(kfx_db_t *self, const quoted_t *q, kfx_error_t *err)
     return EXEC(self, err, "ALTER DATABASE %s ALLOW_CONNECTIONS true", q->database);
 }
 
-static int run_step(kfx_db_t *self, kfx_db_step_t step, const kfx_db_state_t *state, const quoted_t *q, kfx_error_t *err)
+static int run_step(kfx_db_t *self, kfx_db_step_t step, const kfx_db_state_t *state, const quoted_t *q,
+                    kfx_error_t *err)
 {
     switch (step) {
     case KFX_DB_ROLES: return make_roles(self, q, state, err);
@@ -244,7 +262,7 @@ static int run_step(kfx_db_t *self, kfx_db_step_t step, const kfx_db_state_t *st
                              "database %s exists and belongs to another role than %s: rename or drop it",
                              self->names->database, self->names->owner);
     case KFX_DB_LOCKOUT: return EXEC(self, err, "ALTER ROLE %s NOLOGIN PASSWORD NULL", q->login);
-    case KFX_DB_DROP: return EXEC(self, err, "DROP DATABASE IF EXISTS %s WITH (FORCE)", q->database);
+    case KFX_DB_DROP: return drop_database(self, q, err);
     case KFX_DB_DROP_ROLES: return EXEC(self, err, "DROP ROLE IF EXISTS %s, %s", q->login, q->owner);
     case KFX_DB_DONE: break;
     }
@@ -254,10 +272,11 @@ static int run_step(kfx_db_t *self, kfx_db_step_t step, const kfx_db_state_t *st
 static void measured(kfx_db_step_t step, int64_t ms)
 {
     if (step == KFX_DB_CREATE)
-        kfx_metric_observe_ms(kfx_histogram("kubeflex_storage_create_database_seconds", "Time of CREATE DATABASE.", NULL),
-                              ms);
+        kfx_metric_observe_ms(
+            kfx_histogram("kubeflex_storage_create_database_seconds", "Time of CREATE DATABASE.", NULL), ms);
     else if (step == KFX_DB_DROP)
-        kfx_metric_observe_ms(kfx_histogram("kubeflex_storage_drop_database_seconds", "Time of DROP DATABASE.", NULL), ms);
+        kfx_metric_observe_ms(kfx_histogram("kubeflex_storage_drop_database_seconds", "Time of DROP DATABASE.", NULL),
+                              ms);
 }
 
 int kfx_db_converge(kfx_db_t *self, bool deleting, bool *changed, kfx_error_t *err)

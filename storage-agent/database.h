@@ -5,9 +5,9 @@
  *
  *   roles     NOLOGIN owner role; login role, member of the owner, without a password until the DSN Secret is written
  *   create    database of the owner, closed to connections
- *   settle    nothing for PUBLIC (read back, because a REVOKE that has no effect is only a warning), limits, sessions act
- *             as the owner, full plane name as comment, and only then open
- *   deletion  no login any more, DROP DATABASE … WITH (FORCE), roles dropped
+ *   settle    nothing for PUBLIC (read back, because a REVOKE that has no effect is only a warning), limits, sessions
+ * act as the owner, full plane name as comment, and only then open deletion  no login any more, DROP DATABASE … WITH
+ * (FORCE), roles dropped
  *
  * All of it happens in a session that holds an advisory lock keyed by the uid. While it holds the lock the server ends
  * the session after 5 s of silence: a process that was paused for longer finds its session gone, so it cannot go on
@@ -22,26 +22,26 @@
 #define KFX_DB_CONNECTION_LIMIT 32 /* per plane: kine's pool twice, while one pod replaces another */
 
 typedef struct {
-    bool owner;       /* the roles exist */
+    bool owner; /* the roles exist */
     bool login;
-    bool member;      /* login is a member of owner, and we of both */
-    bool can_login;   /* login has LOGIN … */
-    bool limited;     /* … and its connection limit */
-    bool database;    /* it exists … */
-    bool owned;       /* … and belongs to the owner role */
-    bool settled;     /* PUBLIC has nothing, limits and settings are in place */
-    bool open;        /* accepts connections */
+    bool member;    /* login is a member of owner, and we of both */
+    bool can_login; /* login has LOGIN … */
+    bool limited;   /* … and its connection limit */
+    bool database;  /* it exists … */
+    bool owned;     /* … and belongs to the owner role */
+    bool settled;   /* PUBLIC has nothing, limits and settings are in place */
+    bool open;      /* accepts connections */
 } kfx_db_state_t;
 
 typedef enum {
-    KFX_DB_DONE,     /* as desired */
-    KFX_DB_ROLES,    /* make what is missing of roles and memberships */
-    KFX_DB_LOGIN,    /* let the login role log in (again) */
-    KFX_DB_CREATE,   /* CREATE DATABASE */
-    KFX_DB_SETTLE,   /* close to the public, set limits, open */
-    KFX_DB_FOREIGN,  /* the database of our name belongs to another role: hands off */
-    KFX_DB_LOCKOUT,  /* deletion: login role may not log in any more */
-    KFX_DB_DROP,     /* deletion: DROP DATABASE */
+    KFX_DB_DONE,      /* as desired */
+    KFX_DB_ROLES,     /* make what is missing of roles and memberships */
+    KFX_DB_LOGIN,     /* let the login role log in (again) */
+    KFX_DB_CREATE,    /* CREATE DATABASE */
+    KFX_DB_SETTLE,    /* close to the public, set limits, open */
+    KFX_DB_FOREIGN,   /* the database of our name belongs to another role: hands off */
+    KFX_DB_LOCKOUT,   /* deletion: login role may not log in any more */
+    KFX_DB_DROP,      /* deletion: DROP DATABASE */
     KFX_DB_DROP_ROLES /* deletion: DROP ROLE */
 } kfx_db_step_t;
 
@@ -53,8 +53,8 @@ typedef struct {
     kfx_pg_t *pg;                     /* connected as the agent's login to database postgres; borrowed */
     const kfx_storage_names_t *names; /* borrowed */
     const char *plane, *uid;
-    const char *self;                 /* the agent's role: member of what it makes, so that it may drop it */
-    bool (*may)(void *arg);           /* asked before each statement: false ends with FENCED */
+    const char *self;       /* the agent's role: member of what it makes, so that it may drop it */
+    bool (*may)(void *arg); /* asked before each statement: false ends with FENCED */
     void *arg;
 } kfx_db_t;
 

@@ -14,6 +14,7 @@
 #include "storage-agent/options.h"
 #include "storage-agent/task.h"
 
+#include <malloc.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -103,8 +104,8 @@ static int wait_for_keys(agent_t *agent, const kfx_storage_options_t *options, k
     for (unsigned attempt = 0; !signaled; attempt++) {
         kfx_error_t err = KFX_ERROR_INIT;
         kfx_health_beat();
-        KFX_SECRET json_t *secret = kfx_kube_wait_object(agent->kube, collection, name, "secret.key",
-                                                         kfx_now_ms() + KEYS_WAIT_MS, &err);
+        KFX_SECRET json_t *secret =
+            kfx_kube_wait_object(agent->kube, collection, name, "secret.key", kfx_now_ms() + KEYS_WAIT_MS, &err);
         if (secret && kfx_bus_keys_from_secret(secret, keys, &err) == 0)
             return 0;
         tell("no keys for the bus yet", &err, last);
@@ -236,6 +237,8 @@ int main(int argc, char **argv)
     kfx_storage_options_t options;
     kfx_error_t err = KFX_ERROR_INIT;
 
+    mallopt(M_ARENA_MAX,
+            2); /* an arena for each of a few threads that mostly wait costs more memory than it saves time */
     kfx_log_init("storage-agent");
     int go = kfx_storage_options(argc, argv, &options, &err);
     if (go == 0)

@@ -24,8 +24,8 @@ static int uid_digits(const char *uid, char out[UID_DIGITS + 1], kfx_error_t *er
         if (*c == '-')
             continue;
         if (!isxdigit((unsigned char)*c) || n == UID_DIGITS)
-            return kfx_error_set(err, KFX_E_INVALID, "the plane's uid '%.64s' is no UUID: no database is named after it",
-                                 uid);
+            return kfx_error_set(err, KFX_E_INVALID,
+                                 "the plane's uid '%.64s' is no UUID: no database is named after it", uid);
         out[n++] = (char)tolower((unsigned char)*c);
     }
     out[n] = '\0';
@@ -68,7 +68,7 @@ char *kfx_url_escape(const char *text)
         if (strchr(unreserved, *c))
             *o++ = (char)*c;
         else
-            o += sprintf(o, "%%%02X", *c);
+            o += snprintf(o, sizeof "%00", "%%%02X", *c);
     }
     return out;
 }

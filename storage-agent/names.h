@@ -1,7 +1,7 @@
 /* storage-agent/names.h: what a plane's database and roles are called, what its DSN says, and how its Secret is hashed.
  *
- * A name is the plane's, cut to 26 bytes, for people, and the uid's 32 hex digits, for safety: nothing of another plane,
- * not even of one with the same name, can be meant by it. 26 + 1 + 32 + 2 = 61 bytes stay below PostgreSQL's 63.
+ * A name is the plane's, cut to 26 bytes, for people, and the uid's 32 hex digits, for safety: nothing of another
+ * plane, not even of one with the same name, can be meant by it. 26 + 1 + 32 + 2 = 61 bytes stay below PostgreSQL's 63.
  * Pure functions: thread-safe.
  */
 #ifndef KFX_STORAGE_NAMES_H
@@ -12,9 +12,9 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define KFX_PG_NAME_SIZE 64     /* NAMEDATALEN: 63 bytes and NUL */
-#define KFX_PG_NAME_CUT 26      /* bytes of the plane's name that are kept */
-#define KFX_PASSWORD_SIZE 65    /* longest password a DSN of ours holds, and NUL */
+#define KFX_PG_NAME_SIZE 64                    /* NAMEDATALEN: 63 bytes and NUL */
+#define KFX_PG_NAME_CUT 26                     /* bytes of the plane's name that are kept */
+#define KFX_PASSWORD_SIZE 65                   /* longest password a DSN of ours holds, and NUL */
 #define KFX_DSN_CA_FILE "/etc/kine/tls/ca.crt" /* where the reconciler mounts ca.crt of Secret kine-dsn */
 
 typedef struct {

@@ -24,7 +24,8 @@ static const char usage[] =
     "  --kubeconfig FILE       API server of the hosting cluster [in-cluster]\n"
     "  --instance NAME         who we are on the bus [POD_NAME, host name]\n"
     "  --threads N             tasks at once, each with a connection to Postgres [KFX_THREADS, 4]\n"
-    "  --postgres-host HOST    where the agent reaches Postgres [KFX_POSTGRES_HOST, postgres-postgresql.kubeflex-system.svc]\n"
+    "  --postgres-host HOST    where the agent reaches Postgres [KFX_POSTGRES_HOST, "
+    "postgres-postgresql.kubeflex-system.svc]\n"
     "  --postgres-port PORT    [KFX_POSTGRES_PORT, 5432]\n"
     "  --dsn-host HOST         where control planes reach it [KFX_DSN_HOST, postgres-postgresql.kubeflex-system.svc]\n"
     "  --dsn-port PORT         [KFX_DSN_PORT, 5432]\n"
@@ -33,13 +34,20 @@ static const char usage[] =
     "  --help, --version\n";
 
 static const struct option options[] = {
-    {"bus", required_argument, NULL, 'b'},           {"health", required_argument, NULL, 'H'},
-    {"kubeconfig", required_argument, NULL, 'k'},    {"instance", required_argument, NULL, 'i'},
-    {"threads", required_argument, NULL, 't'},       {"postgres-host", required_argument, NULL, 'p'},
-    {"postgres-port", required_argument, NULL, 'P'}, {"dsn-host", required_argument, NULL, 'd'},
-    {"dsn-port", required_argument, NULL, 'D'},      {"certificate-name", required_argument, NULL, 'c'},
-    {"log-level", required_argument, NULL, 'l'},     {"help", no_argument, NULL, 'h'},
-    {"version", no_argument, NULL, 'v'},             {NULL, 0, NULL, 0},
+    {"bus", required_argument, NULL, 'b'},
+    {"health", required_argument, NULL, 'H'},
+    {"kubeconfig", required_argument, NULL, 'k'},
+    {"instance", required_argument, NULL, 'i'},
+    {"threads", required_argument, NULL, 't'},
+    {"postgres-host", required_argument, NULL, 'p'},
+    {"postgres-port", required_argument, NULL, 'P'},
+    {"dsn-host", required_argument, NULL, 'd'},
+    {"dsn-port", required_argument, NULL, 'D'},
+    {"certificate-name", required_argument, NULL, 'c'},
+    {"log-level", required_argument, NULL, 'l'},
+    {"help", no_argument, NULL, 'h'},
+    {"version", no_argument, NULL, 'v'},
+    {NULL, 0, NULL, 0},
 };
 
 static const char *env_or(const char *name, const char *fallback)

@@ -10,15 +10,16 @@
 
 typedef struct {
     const char *bus, *health, *kubeconfig, *instance;
-    const char *postgres_host, *postgres_port; /* as the agent reaches it */
-    const char *dsn_host, *dsn_port;           /* as kine reaches it */
-    const char *service;                       /* name of the Postgres Service, for its certificate */
-    const char *ns;                            /* of the agent's own Secrets */
+    const char *postgres_host, *postgres_port;            /* as the agent reaches it */
+    const char *dsn_host, *dsn_port;                      /* as kine reaches it */
+    const char *service;                                  /* name of the Postgres Service, for its certificate */
+    const char *ns;                                       /* of the agent's own Secrets */
     const char *extra_names[KFX_STORAGE_EXTRA_NAMES + 1]; /* further SANs; ends with NULL */
     unsigned threads;
 } kfx_storage_options_t;
 
-/* Strings are borrowed from argv and the environment. 1: to go on; 0: --help or --version has been answered; -1: err. */
+/* Strings are borrowed from argv and the environment. 1: to go on; 0: --help or --version has been answered; -1: err.
+ */
 int kfx_storage_options(int argc, char **argv, kfx_storage_options_t *out, kfx_error_t *err);
 
 #endif

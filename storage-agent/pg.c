@@ -41,10 +41,10 @@ static kfx_code_t code_of_state(const char *state)
         const char *prefix;
         kfx_code_t code;
     } table[] = {
-        {"08", KFX_E_UNAVAILABLE},   {"28", KFX_E_UNAUTHORIZED}, {"53", KFX_E_UNAVAILABLE}, {"57014", KFX_E_TIMEOUT},
-        {"57", KFX_E_UNAVAILABLE},   {"58", KFX_E_UNAVAILABLE},  {"42501", KFX_E_FORBIDDEN}, {"42710", KFX_E_EXISTS},
-        {"42P04", KFX_E_EXISTS},     {"23505", KFX_E_EXISTS},    {"3D000", KFX_E_NOT_FOUND}, {"42704", KFX_E_NOT_FOUND},
-        {"40", KFX_E_CONFLICT},      {"55", KFX_E_CONFLICT},     {"XX000", KFX_E_CONFLICT},
+        {"08", KFX_E_UNAVAILABLE}, {"28", KFX_E_UNAUTHORIZED}, {"53", KFX_E_UNAVAILABLE},  {"57014", KFX_E_TIMEOUT},
+        {"57", KFX_E_UNAVAILABLE}, {"58", KFX_E_UNAVAILABLE},  {"42501", KFX_E_FORBIDDEN}, {"42710", KFX_E_EXISTS},
+        {"42P04", KFX_E_EXISTS},   {"23505", KFX_E_EXISTS},    {"3D000", KFX_E_NOT_FOUND}, {"42704", KFX_E_NOT_FOUND},
+        {"40", KFX_E_CONFLICT},    {"55", KFX_E_CONFLICT},     {"XX000", KFX_E_CONFLICT},
     };
     for (size_t i = 0; i < KFX_COUNT(table); i++)
         if (strncmp(state, table[i].prefix, strlen(table[i].prefix)) == 0)
@@ -131,12 +131,28 @@ static int start(kfx_pg_t *self, const kfx_pg_opts_t *opts, kfx_error_t *err)
     }
     self->wait_ms = statement + CLIENT_GRACE_MS;
     snprintf(options, sizeof options, "-c statement_timeout=%d -c lock_timeout=%d", statement, statement);
-    const char *keys[] = {"host", "port", "dbname", "user", "password", "sslmode", "sslrootcert", "options",
-                          "application_name", "tcp_user_timeout", "keepalives_idle", "keepalives_interval",
-                          "keepalives_count", "client_encoding", "gssencmode", NULL};
-    const char *values[] = {opts->host, opts->port, opts->database, opts->user, opts->password,
-                            opts->ca_pem ? "verify-full" : "disable", ca_file, options, "kubeflex-storage-agent",
-                            "5000", "10", "2", "3", "UTF8", "disable", NULL};
+    const char *keys[] = {"host",
+                          "port",
+                          "dbname",
+                          "user",
+                          "password",
+                          "sslmode",
+                          "sslrootcert",
+                          "options",
+                          "application_name",
+                          "tcp_user_timeout",
+                          "keepalives_idle",
+                          "keepalives_interval",
+                          "keepalives_count",
+                          "client_encoding",
+                          "gssencmode",
+                          NULL};
+    const char *values[] = {opts->host, opts->port,     opts->database,
+                            opts->user, opts->password, opts->ca_pem ? "verify-full" : "disable",
+                            ca_file,    options,        "kubeflex-storage-agent",
+                            "5000",     "10",           "2",
+                            "3",        "UTF8",         "disable",
+                            NULL};
     self->conn = PQconnectStartParams(keys, values, 0);
     if (!self->conn)
         return kfx_error_set(err, KFX_E_INTERNAL, "out of memory");
@@ -273,6 +289,22 @@ int kfx_pg_exec(kfx_pg_t *self, const char *sql, kfx_error_t *err)
 {
     KFX_RESULT PGresult *result = kfx_pg_query(self, sql, err);
     return result ? 0 : -1;
+}
+
+int kfx_pg_exec_long(kfx_pg_t *self, const char *sql, int timeout_ms, kfx_error_t *err)
+{
+    char set[64];
+    int usual = self->wait_ms;
+
+    snprintf(set, sizeof set, "SET statement_timeout = %d", timeout_ms);
+    if (kfx_pg_exec(self, set, err) < 0)
+        return -1;
+    self->wait_ms = timeout_ms + CLIENT_GRACE_MS;
+    int rc = kfx_pg_exec(self, sql, err);
+    self->wait_ms = usual;
+    if (rc == 0)
+        rc = kfx_pg_exec(self, "RESET statement_timeout", err); /* to what the connection began with */
+    return rc;
 }
 
 /* libpq's memory is handed out as ours, so that one free serves all. */

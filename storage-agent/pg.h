@@ -22,9 +22,9 @@ typedef struct {
     const char *database;
     const char *user;
     const char *password;
-    const char *ca_pem;        /* verify-full against it; NULL only for a unix socket */
-    int connect_timeout_ms;    /* 0: 3000 */
-    int statement_timeout_ms;  /* at the server, 0: 8000; the client gives up 2 s later and drops the connection */
+    const char *ca_pem;       /* verify-full against it; NULL only for a unix socket */
+    int connect_timeout_ms;   /* 0: 3000 */
+    int statement_timeout_ms; /* at the server, 0: 8000; the client gives up 2 s later and drops the connection */
 } kfx_pg_opts_t;
 
 kfx_pg_t *kfx_pg_connect(const kfx_pg_opts_t *opts, kfx_error_t *err);
@@ -38,7 +38,12 @@ bool kfx_pg_alive(kfx_pg_t *self);
 PGresult *kfx_pg_query(kfx_pg_t *self, const char *sql, kfx_error_t *err);
 int kfx_pg_exec(kfx_pg_t *self, const char *sql, kfx_error_t *err);
 
-/* Quoted identifier and literal, caller frees. NULL with err for text that is not valid in the connection's encoding. */
+/* The same for one statement that may take longer than others, since it waits for a checkpoint: CREATE and DROP
+ * DATABASE. */
+int kfx_pg_exec_long(kfx_pg_t *self, const char *sql, int timeout_ms, kfx_error_t *err);
+
+/* Quoted identifier and literal, caller frees. NULL with err for text that is not valid in the connection's encoding.
+ */
 char *kfx_pg_identifier(kfx_pg_t *self, const char *name, kfx_error_t *err);
 char *kfx_pg_literal(kfx_pg_t *self, const char *text, kfx_error_t *err);
 

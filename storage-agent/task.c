@@ -155,8 +155,7 @@ static int apply_secret(kfx_storage_t *self, const kfx_storage_job_t *job, kfx_d
     kfx_plane_namespace(job->plane, ns);
     kfx_field_manager(job->uid, manager);
     KFX_SECRET json_t *answer = secrets->apply(
-        secrets->ctx, ns, manager,
-        kfx_dsn_secret(job->plane, job->uid, db->names, &self->server, password, hash), err);
+        secrets->ctx, ns, manager, kfx_dsn_secret(job->plane, job->uid, db->names, &self->server, password, hash), err);
     if (!answer)
         return kfx_error_wrap(err, "write Secret %s/" KFX_SECRET_DSN, ns);
     const char *uid = kfx_json_str(answer, "metadata", "uid");
@@ -187,8 +186,9 @@ static int look_at_secret(kfx_storage_t *self, const kfx_storage_job_t *job, con
     if (seen->ours)
         return 0;
     kfx_wipe(seen->password, sizeof seen->password);
-    return kfx_error_set(err, KFX_E_INVALID,
-                         "Secret %s/" KFX_SECRET_DSN " exists and does not belong to this control plane: delete or rename it", ns);
+    return kfx_error_set(
+        err, KFX_E_INVALID,
+        "Secret %s/" KFX_SECRET_DSN " exists and does not belong to this control plane: delete or rename it", ns);
 }
 
 /* With the lock held: a password that Postgres and the Secret agree on. *postgres: whose the error is. */
@@ -273,8 +273,13 @@ static void with_session(kfx_storage_t *self, const kfx_storage_job_t *job, cons
         failed(job, &err, true, result);
         return;
     }
-    kfx_db_t db = {.pg = pg, .names = names, .plane = job->plane, .uid = job->uid, .self = KFX_STORAGE_ROLE,
-                   .may = job->may, .arg = job->arg};
+    kfx_db_t db = {.pg = pg,
+                   .names = names,
+                   .plane = job->plane,
+                   .uid = job->uid,
+                   .self = KFX_STORAGE_ROLE,
+                   .may = job->may,
+                   .arg = job->arg};
     if (kfx_db_lock(&db, &err) < 0) {
         if (err.code == KFX_E_CONFLICT) {
             result->outcome = KFX_OUTCOME_RETRY;

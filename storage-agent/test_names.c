@@ -42,8 +42,12 @@ static void test_names(void **state)
 static void test_bad_uid(void **state)
 {
     (void)state;
-    static const char *const bad[] = {"", "4f0c", "4f0c9a3e-1b2c-4d5e-8f90-a1b2c3d4e5f", "4f0c9a3e-1b2c-4d5e-8f90-a1b2c3d4e5f67",
-                                      "4f0c9a3e-1b2c-4d5e-8f90-a1b2c3d4e5fg", "'; DROP DATABASE postgres; --"};
+    static const char *const bad[] = {"",
+                                      "4f0c",
+                                      "4f0c9a3e-1b2c-4d5e-8f90-a1b2c3d4e5f",
+                                      "4f0c9a3e-1b2c-4d5e-8f90-a1b2c3d4e5f67",
+                                      "4f0c9a3e-1b2c-4d5e-8f90-a1b2c3d4e5fg",
+                                      "'; DROP DATABASE postgres; --"};
     kfx_storage_names_t names;
     for (size_t i = 0; i < KFX_COUNT(bad); i++) {
         kfx_error_t err = KFX_ERROR_INIT;
@@ -83,8 +87,9 @@ static void test_dsn_round_trip(void **state)
 
     assert_int_equal(kfx_storage_names("cp1", UID, &names, NULL), 0);
     KFX_FREE char *plain = kfx_dsn_write(&names, &server, "secret");
-    assert_string_equal(plain, "postgres://cp1_" DIGITS "_a:secret@postgres-postgresql.kubeflex-system.svc:5432/cp1_" DIGITS
-                               "?sslmode=verify-full&sslrootcert=/etc/kine/tls/ca.crt");
+    assert_string_equal(plain,
+                        "postgres://cp1_" DIGITS "_a:secret@postgres-postgresql.kubeflex-system.svc:5432/cp1_" DIGITS
+                        "?sslmode=verify-full&sslrootcert=/etc/kine/tls/ca.crt");
     for (size_t i = 0; i < KFX_COUNT(passwords); i++) {
         KFX_FREE char *dsn = kfx_dsn_write(&names, &server, passwords[i]);
         assert_true(kfx_dsn_password(dsn, &names, password));
@@ -106,7 +111,8 @@ static void test_dsn_of_somebody_else(void **state)
         "postgres://cp1_" DIGITS "_a:%4@h:1/cp1_" DIGITS,
         "postgres://cp1_" DIGITS "_a:%00@h:1/cp1_" DIGITS,
         "postgres://cp1_" DIGITS "_a@h:1/cp1_" DIGITS,
-        "postgres://cp1_" DIGITS "_a:0123456789012345678901234567890123456789012345678901234567890123456789@h:1/cp1_" DIGITS,
+        "postgres://cp1_" DIGITS
+        "_a:0123456789012345678901234567890123456789012345678901234567890123456789@h:1/cp1_" DIGITS,
     };
     kfx_storage_names_t names;
     char password[KFX_PASSWORD_SIZE];
@@ -149,9 +155,12 @@ static void test_hash(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_names),          cmocka_unit_test(test_bad_uid),
-        cmocka_unit_test(test_lock_follows_uid_only), cmocka_unit_test(test_escape),
-        cmocka_unit_test(test_dsn_round_trip), cmocka_unit_test(test_dsn_of_somebody_else),
+        cmocka_unit_test(test_names),
+        cmocka_unit_test(test_bad_uid),
+        cmocka_unit_test(test_lock_follows_uid_only),
+        cmocka_unit_test(test_escape),
+        cmocka_unit_test(test_dsn_round_trip),
+        cmocka_unit_test(test_dsn_of_somebody_else),
         cmocka_unit_test(test_hash),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

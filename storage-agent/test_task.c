@@ -100,8 +100,15 @@ static void test_steps_live(void **state)
 static void test_steps_deleting(void **state)
 {
     (void)state;
-    kfx_db_state_t s = {.owner = true, .login = true, .member = true, .can_login = true, .limited = true, .database = true,
-                        .owned = true, .settled = true, .open = true};
+    kfx_db_state_t s = {.owner = true,
+                        .login = true,
+                        .member = true,
+                        .can_login = true,
+                        .limited = true,
+                        .database = true,
+                        .owned = true,
+                        .settled = true,
+                        .open = true};
 
     assert_int_equal(kfx_db_next(&s, true), KFX_DB_LOCKOUT);
     s.can_login = false;

@@ -6,8 +6,8 @@
 /* Ordinary states of a plane that starts or ends: no failure (a Warning for each of them would hide the real ones). */
 static bool ordinary(const char *reason)
 {
-    static const char *const reasons[] = {"WaitingForStorage", "WaitingForNamespace", "NamespaceTerminating",
-                                          "TakeoverPending",   "Deleting",            "Creating"};
+    static const char *const reasons[] = {
+        "WaitingForStorage", "WaitingForNamespace", "NamespaceTerminating", "TakeoverPending", "Deleting", "Creating"};
     for (size_t i = 0; i < KFX_COUNT(reasons); i++)
         if (strcmp(reason, reasons[i]) == 0)
             return true;

@@ -7,8 +7,10 @@
 
 #include <inttypes.h>
 
-/* Asked by the I/O thread before each write. While nothing of a leadership is on its way only the Lease and the record of
- * the epoch are written, which nobody has to hold the Lease for. */
+#define DRAIN_MS 2500 /* a write under the gate ends within 2 s */
+
+/* Asked by the I/O thread before each write. While nothing of a leadership is on its way only the Lease and the record
+ * of the epoch are written, which nobody has to hold the Lease for. */
 static bool gate(void *arg)
 {
     kfx_watcher_t *self = arg;
@@ -37,6 +39,8 @@ static void on_lead(void *ctx, uint64_t epoch)
 {
     kfx_watcher_t *self = ctx;
     kfx_error_t err = KFX_ERROR_INIT;
+    if (self->stop)
+        return;
     kfx_planes_each(self->planes, forget_session, self);
     self->epoch = epoch;
     atomic_store(&self->acting, true);
@@ -67,6 +71,26 @@ void kfx_leader_settle(kfx_watcher_t *self)
         atomic_store(&self->acting, false);
 }
 
+/* The end of the process: first nothing of ours is on its way any more, then the Lease goes. */
+void kfx_leader_stop(kfx_watcher_t *self)
+{
+    zmq_pollitem_t item = {zsock_resolve(kfx_mailbox_sock(self->mailbox)), 0, ZMQ_POLLIN, 0};
+    int64_t deadline = kfx_now_ms() + DRAIN_MS, left;
+    if (self->leading)
+        on_lost(self);
+    kfx_leader_settle(self);
+    while (self->writes > 0 && (left = deadline - kfx_now_ms()) > 0) {
+        if (zmq_poll(&item, 1, (long)left) < 0 && errno != EINTR)
+            break;
+        kfx_mailbox_dispatch(self->mailbox);
+    }
+    if (self->writes > 0)
+        return; /* the gate stays shut and the Lease ends with its time */
+    /* self->lease stays as it is for the gate, which does not look at it any more: acting is false. */
+    kfx_lease_t *lease = self->lease;
+    kfx_lease_release(&lease);
+}
+
 void kfx_leader_start(kfx_watcher_t *self)
 {
     KFX_FREE char *identity =
@@ -85,8 +109,8 @@ void kfx_leader_start(kfx_watcher_t *self)
 
 /* ---- a bus that knows a higher epoch ---------------------------------------------------------------------------- */
 
-/* Either somebody else leads, then the Lease tells so soon; or the record of the epoch was lost. Then the bus's number is
- * recorded and this process starts anew: its next leadership counts on from there. */
+/* Either somebody else leads, then the Lease tells so soon; or the record of the epoch was lost. Then the bus's number
+ * is recorded and this process starts anew: its next leadership counts on from there. */
 static void restart(kfx_watcher_t *self)
 {
     self->exit_code = 1;
@@ -138,8 +162,8 @@ static int on_stale_timer(zloop_t *loop, int timer, void *arg)
     kfx_bus_stop(self);
     if (!kfx_lease_held(self->lease))
         return 0; /* on_lost is on its way */
-    kfx_request_t *req = kfx_request_new(KFX_GET, NULL, "/api/v1/namespaces/%s/configmaps/%s", self->opts.ns,
-                                         KFX_LEADER_CONFIGMAP);
+    kfx_request_t *req =
+        kfx_request_new(KFX_GET, NULL, "/api/v1/namespaces/%s/configmaps/%s", self->opts.ns, KFX_LEADER_CONFIGMAP);
     req->user = (void *)(uintptr_t)epoch;
     kfx_kube_submit(self->mailbox, req, on_record_read, self);
     return 0;

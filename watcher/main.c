@@ -32,8 +32,7 @@ static int load_keys(kfx_kube_t *kube, const kfx_options_t *o, kfx_bus_keys_t *k
     for (bool said = false;; said = true) {
         kfx_error_t why = KFX_ERROR_INIT;
         kfx_health_beat();
-        json_t *secret =
-            kfx_kube_wait_object(kube, collection, name, "server.key", kfx_now_ms() + KEYS_STEP_MS, &why);
+        json_t *secret = kfx_kube_wait_object(kube, collection, name, "server.key", kfx_now_ms() + KEYS_STEP_MS, &why);
         if (secret) {
             int rc = kfx_bus_keys_from_secret(secret, keys, err);
             json_decref(secret);
@@ -92,7 +91,7 @@ static int serve(kfx_watcher_t *self, kfx_error_t *err)
     kfx_loop_run(self->loop, &self->stop);
 
     self->stop = true;
-    kfx_lease_release(&self->lease); /* calls on_lost: the bus is left first */
+    kfx_leader_stop(self);
     kfx_watches_stop(&self->watches);
     kfx_events_destroy(&self->events);
     zloop_reader_end(self->loop, kfx_mailbox_sock(self->mailbox));

@@ -120,8 +120,7 @@ kfx_status_t *kfx_merge(const kfx_merge_t *in)
 json_t *kfx_status_patch(const kfx_plane_t *plane, const kfx_status_t *status)
 {
     json_t *patch = json_object();
-    json_object_set_new(patch, "metadata",
-                        json_pack("{s:s, s:s}", "uid", plane->uid, "resourceVersion", plane->rv));
+    json_object_set_new(patch, "metadata", json_pack("{s:s, s:s}", "uid", plane->uid, "resourceVersion", plane->rv));
     json_object_set_new(patch, "status", kfx_status_to_json(status));
     return patch;
 }

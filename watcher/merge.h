@@ -1,8 +1,8 @@
 /* watcher/merge.h: what the services and the watcher itself say about a plane -> its status. Pure.
  *
- * Each condition has one source (docs/architecture.md); what nobody speaks about stays as it is. lastTransitionTime moves
- * only when a condition's status does, lastUpdateTime only when anything of it does, so an unchanged state gives an equal
- * status. */
+ * Each condition has one source (docs/architecture.md); what nobody speaks about stays as it is. lastTransitionTime
+ * moves only when a condition's status does, lastUpdateTime only when anything of it does, so an unchanged state gives
+ * an equal status. */
 #ifndef KFX_WATCHER_MERGE_H
 #define KFX_WATCHER_MERGE_H
 

@@ -23,12 +23,18 @@ static const char usage[] =
     "  --help, --version\n";
 
 static const struct option long_options[] = {
-    {"bus", required_argument, NULL, 'b'},       {"health", required_argument, NULL, 'e'},
-    {"kubeconfig", required_argument, NULL, 'k'}, {"instance", required_argument, NULL, 'i'},
-    {"namespace", required_argument, NULL, 'n'}, {"lease", required_argument, NULL, 'L'},
-    {"selector", required_argument, NULL, 's'},  {"keys-dir", required_argument, NULL, 'd'},
-    {"no-curve", no_argument, NULL, 'c'},        {"log-level", required_argument, NULL, 'l'},
-    {"help", no_argument, NULL, 'h'},            {"version", no_argument, NULL, 'v'},
+    {"bus", required_argument, NULL, 'b'},
+    {"health", required_argument, NULL, 'e'},
+    {"kubeconfig", required_argument, NULL, 'k'},
+    {"instance", required_argument, NULL, 'i'},
+    {"namespace", required_argument, NULL, 'n'},
+    {"lease", required_argument, NULL, 'L'},
+    {"selector", required_argument, NULL, 's'},
+    {"keys-dir", required_argument, NULL, 'd'},
+    {"no-curve", no_argument, NULL, 'c'},
+    {"log-level", required_argument, NULL, 'l'},
+    {"help", no_argument, NULL, 'h'},
+    {"version", no_argument, NULL, 'v'},
     {NULL, 0, NULL, 0},
 };
 

@@ -187,7 +187,6 @@ void kfx_plane_forget(kfx_plane_t *plane)
 bool kfx_plane_update(kfx_plane_t *plane, kfx_seen_plane_t *seen)
 {
     if (plane->present && strcmp(plane->uid, seen->uid) == 0) {
-        plane->fresh = true;
         if (kfx_rv_compare(seen->rv, plane->rv) <= 0)
             return false;
     } else {
@@ -196,7 +195,6 @@ bool kfx_plane_update(kfx_plane_t *plane, kfx_seen_plane_t *seen)
         plane->first_seen = kfx_now_ms();
     }
     plane->present = true;
-    plane->fresh = true;
     plane->deleting = seen->deleting;
     plane->finalizer = seen->finalizer;
     plane->generation = seen->generation;

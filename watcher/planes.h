@@ -1,5 +1,5 @@
-/* watcher/planes.h: everything the watcher knows, one entry a plane, small enough for 10,000 planes with ten children each.
- * Single-threaded: the main loop. */
+/* watcher/planes.h: everything the watcher knows, one entry a plane, small enough for 10,000 planes with ten children
+ * each. Single-threaded: the main loop. */
 #ifndef KFX_WATCHER_PLANES_H
 #define KFX_WATCHER_PLANES_H
 
@@ -21,8 +21,8 @@ typedef struct kfx_tracked {
     bool terminating : 1;
     bool fresh : 1; /* seen by the list that is going on */
     bool drifted : 1;
-    uint64_t fields;   /* what our field manager owns now, as a hash; 0: nothing */
-    uint64_t baseline; /* the same after our last write */
+    uint64_t fields;                 /* what our field manager owns now, as a hash; 0: nothing */
+    uint64_t baseline;               /* the same after our last write */
     uint32_t told[KFX_SERVICES_MAX]; /* kfx_child_view as the service knows it; 0: it does not know the object */
 } kfx_tracked_t;
 
@@ -106,7 +106,9 @@ void kfx_planes_each(kfx_planes_t *self, void (*fn)(void *ctx, kfx_plane_t *plan
  * none counts as newer. */
 int kfx_rv_compare(const char *a, const char *b);
 
-/* Takes what the watch (or the answer to a write) showed. Older than what is known: ignored. False when nothing changed. */
+/* Takes what the watch (or the answer to a write) showed. Older than what is known: ignored. False when nothing
+ * changed. `fresh` is left to the watch: the answer to a write does not prove that the object is in the list that is
+ * going on. */
 bool kfx_plane_update(kfx_plane_t *plane, kfx_seen_plane_t *seen);
 /* The ControlPlane is gone. */
 void kfx_plane_forget(kfx_plane_t *plane);

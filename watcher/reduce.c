@@ -29,14 +29,12 @@ kfx_seen_plane_t *kfx_reduce_plane(const json_t *object)
     const json_t *list = kfx_json_get(object, "metadata", "finalizers");
     size_t length = 1, i;
     json_t *entry;
-    json_array_foreach(list, i, entry)
-    {
+    json_array_foreach (list, i, entry) {
         length += json_string_length(entry) + 1;
     }
     self->finalizers = kfx_xcalloc(1, length);
     char *at = self->finalizers;
-    json_array_foreach(list, i, entry)
-    {
+    json_array_foreach (list, i, entry) {
         const char *text = json_string_value(entry);
         if (!text)
             continue;
@@ -65,8 +63,7 @@ static void read_owner(const json_t *object, char out[KFX_SEEN_UID_SIZE])
 {
     size_t i;
     json_t *ref;
-    json_array_foreach(kfx_json_get(object, "metadata", "ownerReferences"), i, ref)
-    {
+    json_array_foreach (kfx_json_get(object, "metadata", "ownerReferences"), i, ref) {
         const char *uid = kfx_json_str(ref, "uid");
         if (uid && kfx_json_bool(ref, false, "controller")) {
             if (kfx_copy(out, KFX_SEEN_UID_SIZE, uid))
@@ -85,8 +82,7 @@ static void read_fields(const json_t *object, kfx_seen_child_t *self)
     time_t our_time = -1, their_time = -1;
     size_t i;
     json_t *entry;
-    json_array_foreach(kfx_json_get(object, "metadata", "managedFields"), i, entry)
-    {
+    json_array_foreach (kfx_json_get(object, "metadata", "managedFields"), i, entry) {
         const char *subresource = kfx_json_str(entry, "subresource");
         const char *name = kfx_json_str(entry, "manager");
         const char *when = kfx_json_str(entry, "time");
@@ -125,8 +121,7 @@ static bool job_complete(const json_t *o)
 {
     size_t i;
     json_t *c;
-    json_array_foreach(kfx_json_get(o, "status", "conditions"), i, c)
-    {
+    json_array_foreach (kfx_json_get(o, "status", "conditions"), i, c) {
         const char *type = kfx_json_str(c, "type"), *status = kfx_json_str(c, "status");
         if (type && status && strcmp(type, "Complete") == 0 && strcmp(status, "True") == 0)
             return true;
@@ -143,7 +138,8 @@ static bool is_ready(const char *kind, const json_t *object)
     return true;
 }
 
-/* Which plane it belongs to: a Namespace by its name, anything else by label and by standing in the plane's namespace. */
+/* Which plane it belongs to: a Namespace by its name, anything else by label and by standing in the plane's namespace.
+ */
 static bool read_plane(const char *kind, const json_t *object, char out[KFX_NAME_SIZE])
 {
     const char *name = kfx_json_str(object, "metadata", "name");

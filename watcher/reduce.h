@@ -9,9 +9,9 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define KFX_SEEN_RV_SIZE 24  /* an unsigned 64-bit number has 20 digits */
-#define KFX_SEEN_UID_SIZE 40 /* a UUID has 36 characters */
-#define KFX_HASH_SIZE 17     /* 16 hex digits of SHA-256 */
+#define KFX_SEEN_RV_SIZE 24    /* an unsigned 64-bit number has 20 digits */
+#define KFX_SEEN_UID_SIZE 40   /* a UUID has 36 characters */
+#define KFX_HASH_SIZE 17       /* 16 hex digits of SHA-256 */
 #define KFX_CHILD_NAME_MAX 127 /* what a digest carries (proto.h) */
 
 /* Objects whose name, uid or resourceVersion does not fit are left out whole: a cut uid would be another object. */
@@ -24,8 +24,8 @@ typedef struct {
     char type[32]; /* spec.type; "" where there is none */
     int64_t generation;
     bool deleting;
-    bool finalizer;      /* has ours */
-    char *finalizers;    /* all of them, each followed by '\n'; owned */
+    bool finalizer;       /* has ours */
+    char *finalizers;     /* all of them, each followed by '\n'; owned */
     kfx_status_t *status; /* owned; NULL where there is none yet */
 } kfx_seen_plane_t;
 
@@ -36,10 +36,10 @@ typedef struct {
     char name[KFX_CHILD_NAME_MAX + 1];
     char uid[KFX_SEEN_UID_SIZE];
     char rv[KFX_SEEN_RV_SIZE];
-    char hash[32];            /* annotation applied-hash */
+    char hash[32];                 /* annotation applied-hash */
     char owner[KFX_SEEN_UID_SIZE]; /* uid of the controller ownerReference */
-    uint64_t fields;          /* first 16 hex digits of SHA-256 over what our field manager owns; 0: it owns nothing */
-    bool touched;             /* somebody else's fields are as new as ours, or newer */
+    uint64_t fields; /* first 16 hex digits of SHA-256 over what our field manager owns; 0: it owns nothing */
+    bool touched;    /* somebody else's fields are as new as ours, or newer */
     bool ready;
     bool terminating;
 } kfx_seen_child_t;

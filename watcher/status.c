@@ -77,12 +77,11 @@ kfx_status_t *kfx_status_from_json(const json_t *status)
                           .conds = conds};
     size_t i;
     json_t *c;
-    json_array_foreach(kfx_json_get(status, "conditions"), i, c)
-    {
+    json_array_foreach (kfx_json_get(status, "conditions"), i, c) {
         if (!json_is_object(c) || value.count == CONDITIONS_MAX)
             continue;
         conds[value.count++] =
-            (kfx_cond_t){text_or_empty(c, "type"),    text_or_empty(c, "status"),      text_or_empty(c, "reason"),
+            (kfx_cond_t){text_or_empty(c, "type"),    text_or_empty(c, "status"),       text_or_empty(c, "reason"),
                          text_or_empty(c, "message"), time_of(c, "lastTransitionTime"), time_of(c, "lastUpdateTime")};
     }
     return kfx_status_dup(&value);

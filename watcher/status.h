@@ -1,5 +1,5 @@
-/* watcher/status.h: a ControlPlane's status as a small immutable value: one allocation, all texts inside it, released by
- * free (). May pass between threads with its owner. */
+/* watcher/status.h: a ControlPlane's status as a small immutable value: one allocation, all texts inside it, released
+ * by free (). May pass between threads with its owner. */
 #ifndef KFX_WATCHER_STATUS_H
 #define KFX_WATCHER_STATUS_H
 

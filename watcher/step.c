@@ -84,8 +84,9 @@ static void outage_note(kfx_note_t *note, const char *service, kfx_state_t state
                  KFX_SYSTEM_NAMESPACE);
     } else if (storage) {
         note->reason = "PostgresUnavailable";
-        snprintf(text, 256, "the storage agent cannot reach Postgres: look at StatefulSet postgres-postgresql in "
-                            "namespace %s",
+        snprintf(text, 256,
+                 "the storage agent cannot reach Postgres: look at StatefulSet postgres-postgresql in "
+                 "namespace %s",
                  KFX_SYSTEM_NAMESPACE);
     } else if (state == KFX_STATE_NO_WORKER) {
         note->reason = "NoReconciler";

@@ -20,11 +20,13 @@ static json_t *parse(const char *text)
 }
 
 static const char plane_text[] =
-    "{\"apiVersion\":\"tenancy.kflex.kubestellar.org/v1alpha1\",\"kind\":\"ControlPlane\",\"metadata\":{\"name\":\"cp1\","
+    "{\"apiVersion\":\"tenancy.kflex.kubestellar.org/"
+    "v1alpha1\",\"kind\":\"ControlPlane\",\"metadata\":{\"name\":\"cp1\","
     "\"uid\":\"" UID "\",\"resourceVersion\":\"1015\",\"generation\":3,\"deletionTimestamp\":\"2026-11-23T22:50:00Z\","
     "\"finalizers\":[\"example.org/other\",\"kflex.kubestellar.org/finalizer\"]},"
     "\"spec\":{\"type\":\"k8s\",\"globalVars\":{\"token\":\"s3cret\"}},"
-    "\"status\":{\"observedGeneration\":2,\"kubernetesVersion\":\"v1.36.3\",\"secretRef\":{\"namespace\":\"cp1-system\","
+    "\"status\":{\"observedGeneration\":2,\"kubernetesVersion\":\"v1.36.3\",\"secretRef\":{\"namespace\":\"cp1-"
+    "system\","
     "\"name\":\"admin-kubeconfig\",\"key\":\"kubeconfig\",\"inClusterKey\":\"kubeconfig-incluster\"},\"conditions\":["
     "{\"type\":\"Synced\",\"status\":\"True\",\"reason\":\"ReconcileSuccess\",\"message\":\"\","
     "\"lastTransitionTime\":\"2026-11-23T22:43:36Z\",\"lastUpdateTime\":\"2026-11-23T22:43:40Z\"},"
@@ -69,10 +71,10 @@ static void test_odd_planes(void **state)
     assert_false(p->finalizer);
     assert_null(p->status);
     kfx_seen_plane_free(p);
-    static const char *const bad[] = {
-        "[]", "{}", "{\"metadata\":{\"name\":\"x\",\"uid\":\"u\"}}",
-        "{\"metadata\":{\"name\":7,\"uid\":\"u\",\"resourceVersion\":\"1\"}}",
-        "{\"metadata\":{\"name\":\"x\",\"uid\":\"0123456789012345678901234567890123456789\",\"resourceVersion\":\"1\"}}"};
+    static const char *const bad[] = {"[]", "{}", "{\"metadata\":{\"name\":\"x\",\"uid\":\"u\"}}",
+                                      "{\"metadata\":{\"name\":7,\"uid\":\"u\",\"resourceVersion\":\"1\"}}",
+                                      "{\"metadata\":{\"name\":\"x\",\"uid\":"
+                                      "\"0123456789012345678901234567890123456789\",\"resourceVersion\":\"1\"}}"};
     for (size_t i = 0; i < KFX_COUNT(bad); i++) {
         KFX_JSON json_t *object = parse(bad[i]);
         assert_null(kfx_reduce_plane(object));
@@ -89,7 +91,7 @@ static void test_odd_planes(void **state)
 /* ---- children ------------------------------------------------------------------------------------------------- */
 
 #define ENTRY(manager, op, when, sub, fields)                                                                          \
-    "{\"manager\":\"" manager "\",\"operation\":\"" op "\",\"apiVersion\":\"v1\",\"time\":\"" when "\"" sub              \
+    "{\"manager\":\"" manager "\",\"operation\":\"" op "\",\"apiVersion\":\"v1\",\"time\":\"" when "\"" sub            \
     ",\"fieldsType\":\"FieldsV1\",\"fieldsV1\":" fields "}"
 #define OURS(fields) ENTRY("kubeflex-" UID, "Apply", "2026-11-23T22:43:36Z", "", fields)
 
@@ -141,11 +143,11 @@ static void test_touched(void **state)
     kfx_seen_child_t *c = kfx_reduce_child("Deployment", later);
     assert_true(c->touched);
     free(c);
-    KFX_JSON json_t *status = child("",
-                                    OURS("{\"f:x\":{}}") "," ENTRY("kube-controller-manager", "Update",
-                                                                   "2026-11-23T22:50:00Z",
-                                                                   ",\"subresource\":\"status\"", "{\"f:y\":{}}"),
-                                    "");
+    KFX_JSON json_t *status =
+        child("",
+              OURS("{\"f:x\":{}}") "," ENTRY("kube-controller-manager", "Update", "2026-11-23T22:50:00Z",
+                                             ",\"subresource\":\"status\"", "{\"f:y\":{}}"),
+              "");
     c = kfx_reduce_child("Deployment", status);
     assert_false(c->touched);
     free(c);
@@ -180,7 +182,7 @@ static void test_readiness(void **state)
 {
     (void)state;
 #define DEPLOY(replicas, observed, updated, available)                                                                 \
-    ",\"spec\":{\"replicas\":" #replicas "},\"status\":{\"observedGeneration\":" #observed                            \
+    ",\"spec\":{\"replicas\":" #replicas "},\"status\":{\"observedGeneration\":" #observed                             \
     ",\"updatedReplicas\":" #updated ",\"availableReplicas\":" #available "}"
     assert_true(ready_with("Deployment", DEPLOY(1, 2, 1, 1)));
     assert_true(ready_with("StatefulSet", DEPLOY(2, 3, 2, 2)));

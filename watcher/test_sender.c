@@ -258,6 +258,9 @@ static void test_order_of_versions(void **state)
     kfx_seen_plane_t old = {.name = "cp1", .uid = "u-1", .rv = "0", .type = "k8s", .generation = 9};
     assert_false(kfx_plane_update(p, &old)); /* a late event */
     assert_int_equal(p->generation, 1);
+    kfx_seen_plane_t answer = {.name = "cp1", .uid = "u-1", .rv = "3", .type = "k8s", .generation = 1};
+    assert_true(kfx_plane_update(p, &answer));
+    assert_false(p->fresh); /* only the watch says what a list has shown */
     kfx_seen_plane_t again = {.name = "cp1", .uid = "u-2", .rv = "8", .type = "k8s", .generation = 1};
     p->views[0].gone = true;
     assert_true(kfx_plane_update(p, &again)); /* made anew under the same name */

@@ -98,6 +98,7 @@ void kfx_bus_sweep_later(kfx_watcher_t *self, int64_t ms); /* mark everything af
 
 /* leader.c */
 void kfx_leader_start(kfx_watcher_t *self);
+void kfx_leader_stop(kfx_watcher_t *self);
 void kfx_leader_stale(kfx_watcher_t *self, uint64_t epoch); /* the bus knows a higher one */
 void kfx_leader_settle(kfx_watcher_t *self);                /* a write came back */
 void kfx_watcher_ready(kfx_watcher_t *self);                /* /readyz as it is now */

@@ -143,6 +143,7 @@ static void see_plane(kfx_watcher_t *self, kfx_watch_event_t event, kfx_seen_pla
         bool known = plane->present && strcmp(plane->uid, seen->uid) == 0;
         bool was_deleting = known && plane->deleting;
         kfx_plane_update(plane, seen);
+        plane->fresh = true;
         plane->timed = known ? plane->timed : self->synced;
         if (known && !was_deleting && plane->deleting && self->leading)
             kfx_announce_deleting(self, plane);
@@ -234,7 +235,8 @@ static void on_child(void *ctx, kfx_watch_event_t event, void *item, const kfx_e
 static void *reduce_config(void *ctx, const json_t *object)
 {
     (void)ctx;
-    const char *uid = kfx_json_str(object, "metadata", "uid"), *rv = kfx_json_str(object, "metadata", "resourceVersion");
+    const char *uid = kfx_json_str(object, "metadata", "uid"),
+               *rv = kfx_json_str(object, "metadata", "resourceVersion");
     if (!uid || !rv)
         return NULL;
     kfx_config_seen_t *seen = kfx_xcalloc(1, sizeof *seen);
@@ -249,8 +251,10 @@ static void take_config(kfx_watcher_t *self, const kfx_config_seen_t *seen)
     bool same = self->config.exists == seen->exists && strcmp(self->config.uid, seen->uid) == 0 &&
                 strcmp(self->config.rv, seen->rv) == 0;
     self->config = *seen;
-    if (!same)
-        kfx_watcher_mark_all(self); /* every plane's services hear of it */
+    if (same)
+        return;
+    kfx_watcher_mark_all(self); /* every plane's services hear of it */
+    kfx_watcher_tidy_later(self);
 }
 
 static void on_config(void *ctx, kfx_watch_event_t event, void *item, const kfx_error_t *err)

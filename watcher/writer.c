@@ -123,10 +123,8 @@ static void on_written(void *ctx, kfx_request_t *req)
             /* Where the watch has shown the newer one meanwhile, merge with that; else fetch it. */
             again = strcmp((const char *)req->user, plane->rv) == 0;
             break;
-        case KFX_E_FENCED:      /* we lead no more */
-        case KFX_E_NOT_FOUND:   /* the watch will say so */
-            pause_plane(self, plane);
-            break;
+        case KFX_E_FENCED: /* we lead no more */
+        case KFX_E_NOT_FOUND: /* the watch will say so */ pause_plane(self, plane); break;
         default:
             kfx_metric_add(self->stats->failures, 1);
             kfx_log_warn(op == KFX_OP_STATUS ? "status not written" : "finalizer not written", "plane", plane->name,

@@ -34,9 +34,8 @@ static void hash_kubeconfig(kfx_secret_t which, const char *plane, const kfx_k8s
                             char out[KFX_HASH_SIZE])
 {
     bool admin = which == KFX_ADMIN;
-    KFX_JSON json_t *inputs =
-        json_pack("[s, s, s, s, s]", plane, id, endpoints->internal_url, admin ? endpoints->external_url : "",
-                  admin ? endpoints->tls_server_name : "");
+    KFX_JSON json_t *inputs = json_pack("[s, s, s, s, s]", plane, id, endpoints->internal_url,
+                                        admin ? endpoints->external_url : "", admin ? endpoints->tls_server_name : "");
     kfx_hash16(inputs, out);
 }
 
@@ -155,8 +154,8 @@ static int add_client(json_t *data, const char *name, const char *common_name, c
     return 0;
 }
 
-/* An authority of its own: a client certificate that the plane's CSR API issues can then never pass for the front proxy,
- * whose headers are believed. */
+/* An authority of its own: a client certificate that the plane's CSR API issues can then never pass for the front
+ * proxy, whose headers are believed. */
 static int add_front_proxy(json_t *data, kfx_error_t *err)
 {
     KFX_KEYPAIR kfx_keypair_t ca = {NULL, NULL};
@@ -227,8 +226,7 @@ json_t *kfx_kubeconfig_data(kfx_secret_t which, const char *plane, const kfx_k8s
     kfx_kubeconfig_t inside = {
         .plane = plane, .user = admin, .server = endpoints->internal_url, .ca_pem = authority->ca.cert};
     kfx_kubeconfig_t outside = inside;
-    kfx_cert_request_t subject = {
-        .common_name = "kubernetes-admin", .organization = "system:masters", .client = true};
+    kfx_cert_request_t subject = {.common_name = "kubernetes-admin", .organization = "system:masters", .client = true};
     outside.server = endpoints->external_url;
     outside.tls_server_name = endpoints->tls_server_name[0] ? endpoints->tls_server_name : NULL;
     if (which == KFX_CM) {

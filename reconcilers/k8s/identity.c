@@ -2,6 +2,7 @@
  * applied over, and changed only by re-issuing with uid and resourceVersion as preconditions. */
 #include "reconcilers/k8s/identity.h"
 
+#include "base/clock.h"
 #include "base/json.h"
 #include "base/log.h"
 #include "base/mem.h"
@@ -9,7 +10,8 @@
 #include <stdio.h>
 #include <string.h>
 
-#define ROUNDS 5 /* plan, read, create, lose a race, create again */
+#define SAY_IDENTITY_MS 3600000 /* for an hour people can read in the condition why their kubeconfig ended */
+#define ROUNDS 5                /* plan, read, create, lose a race, create again */
 
 typedef struct {
     kfx_secret_state_t states[KFX_SECRETS];
@@ -37,7 +39,8 @@ static void from_digest(const kfx_run_t *run, kfx_secret_t which, kfx_secret_sta
 
 static void from_object(const kfx_run_t *run, const json_t *object, kfx_secret_state_t *state)
 {
-    const char *uid = kfx_json_str(object, "metadata", "uid"), *rv = kfx_json_str(object, "metadata", "resourceVersion");
+    const char *uid = kfx_json_str(object, "metadata", "uid"),
+               *rv = kfx_json_str(object, "metadata", "resourceVersion");
     *state = (kfx_secret_state_t){.exists = true,
                                   .owned = kfx_object_owned(object, run->owner.uid),
                                   .terminating = kfx_object_terminating(object)};
@@ -90,8 +93,8 @@ static json_t *content(const kfx_run_t *run, work_t *work, kfx_secret_t which, k
 static kfx_request_t *create_request(kfx_run_t *run, kfx_secret_t which, const char *hash, json_t *data)
 {
     kfx_desired_t desired;
-    json_t *object = json_pack("{s:s, s:s, s:{s:s}, s:s, s:o}", "apiVersion", "v1", "kind", "Secret", "metadata", "name",
-                               kfx_secret_names[which], "type", "Opaque", "data", data);
+    json_t *object = json_pack("{s:s, s:s, s:{s:s}, s:s, s:o}", "apiVersion", "v1", "kind", "Secret", "metadata",
+                               "name", kfx_secret_names[which], "type", "Opaque", "data", data);
     if (kfx_desired_init(&desired, object, &run->owner, hash, NULL))
         return NULL;
     kfx_request_t *req = kfx_request_new(KFX_POST, json_incref(desired.object), "%s", desired.collection);
@@ -153,10 +156,10 @@ static int carry_out(kfx_run_t *run, work_t *work, const kfx_secret_plan_t *plan
         if (action == KFX_KEEP)
             continue;
         json_t *data = content(run, work, (kfx_secret_t)i, action, endpoints, certs, &err);
-        kfx_request_t *req = !data                  ? NULL
-                             : action == KFX_CREATE ? create_request(run, (kfx_secret_t)i, plan->hash[i], data)
-                                                    : reissue_request(run, (kfx_secret_t)i, &work->states[i],
-                                                                      plan->hash[i], data);
+        kfx_request_t *req = !data ? NULL
+                             : action == KFX_CREATE
+                                 ? create_request(run, (kfx_secret_t)i, plan->hash[i], data)
+                                 : reissue_request(run, (kfx_secret_t)i, &work->states[i], plan->hash[i], data);
         if (!req) {
             rc = kfx_run_error(run, &err, "Secret %s", kfx_secret_names[i]);
             break;
@@ -219,9 +222,7 @@ static int round_once(kfx_run_t *run, work_t *work, const kfx_k8s_endpoints_t *e
     if (reissued)
         work->reissue_serving = false;
     if (certs && missed && work->authority.id[0]) {
-        kfx_copy(run->note, sizeof(run->note),
-                 "Secret " KFX_SECRET_CERTS " had been deleted: the plane has a new identity, its kubeconfigs were issued "
-                 "again");
+        run->memo.identity_ms = kfx_now_ms();
         kfx_log_warn("new identity", "plane", run->owner.plane, "uid", run->owner.uid, NULL);
     }
     return 0;
@@ -248,6 +249,10 @@ int kfx_identity_ensure(kfx_run_t *run, const kfx_k8s_endpoints_t *endpoints, bo
     else if (strcmp(run->memo.ca_id, out) != 0)
         run->memo.ca_pem[0] = '\0';
     run->credentials = true;
+    if (run->memo.identity_ms && kfx_now_ms() - run->memo.identity_ms < SAY_IDENTITY_MS)
+        kfx_copy(run->note, sizeof(run->note),
+                 "Secret " KFX_SECRET_CERTS " had been deleted: the plane has a new identity, its kubeconfigs were "
+                 "issued again");
     return 0;
 }
 

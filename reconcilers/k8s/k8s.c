@@ -13,7 +13,7 @@
 #define REVISION 1 /* of the manifests: raise it with every change of them */
 #define WORKLOAD "kube-apiserver"
 #define ROUTE_WAIT_MS 3000
-#define VERSION_WAIT_MS 50
+#define VERSION_WAIT_MS 20
 #define VERSION_WAIT_CAP_MS 1000
 
 /* The Deployment without our hash: made by another KubeFlex, unless our own field manager stands in it. */
@@ -32,7 +32,8 @@ static int check_takeover(kfx_run_t *run)
     if (kfx_object_hash(get->answer)[0] || kfx_object_managed_by(get->answer, run->manager))
         return 0;
     return kfx_verdict_set(&run->sync, KFX_OUTCOME_WAITING, 0, "TakeoverPending",
-                           "Deployment " WORKLOAD " in Namespace %s was made by another KubeFlex; the plane's objects are "
+                           "Deployment " WORKLOAD
+                           " in Namespace %s was made by another KubeFlex; the plane's objects are "
                            "left as they are",
                            run->ns);
 }
@@ -142,13 +143,13 @@ static int front(kfx_run_t *run, const kfx_k8s_values_t *values, bool *moved)
         return kfx_verdict_set(&run->sync, KFX_OUTCOME_WAITING, ROUTE_WAIT_MS, "ReconcileError",
                                "Route %s has no host name yet: the router assigns it", run->owner.plane);
     if (!ingress || route)
-        return kfx_prune(run, "Ingress", run->owner.plane) ||
-               (!route && kfx_prune(run, "Route", run->owner.plane)) ? -1 : 0;
+        return kfx_prune(run, "Ingress", run->owner.plane) || (!route && kfx_prune(run, "Route", run->owner.plane)) ? -1
+                                                                                                                    : 0;
     return kfx_prune(run, "Route", run->owner.plane);
 }
 
-/* A version that nobody asked for must be recorded in the status before anything runs with it, so that a later change of
- * the default cannot change this plane. */
+/* A version that nobody asked for must be recorded in the status before anything runs with it, so that a later change
+ * of the default cannot change this plane. */
 static int version_recorded(kfx_run_t *run, const kfx_k8s_choice_t *choice)
 {
     if (choice->asked || kfx_digest_child(run->digest, "Deployment", WORKLOAD) ||
@@ -162,7 +163,8 @@ static int version_recorded(kfx_run_t *run, const kfx_k8s_choice_t *choice)
     for (unsigned i = run->memo.version_waits++; i > 0 && wait < VERSION_WAIT_CAP_MS; i--)
         wait *= 2;
     return kfx_verdict_set(&run->sync, KFX_OUTCOME_WAITING, wait < VERSION_WAIT_CAP_MS ? wait : VERSION_WAIT_CAP_MS,
-                           "WaitingForStorage", "Kubernetes %s is being recorded in the plane's status", choice->version);
+                           "WaitingForStorage", "Kubernetes %s is being recorded in the plane's status",
+                           choice->version);
 }
 
 static int workload(kfx_run_t *run, kfx_k8s_values_t *values)

@@ -1,5 +1,5 @@
-/* reconcilers/k8s/versions.c: the table by minor. Sources: kube-controller-manager's names/controller_names.go (long names
- * since 1.28) and --help of the programs. */
+/* reconcilers/k8s/versions.c: the table by minor. Sources: kube-controller-manager's names/controller_names.go (long
+ * names since 1.28) and --help of the programs. */
 #include "reconcilers/k8s/versions.h"
 
 #include "proto/model.h"
@@ -12,7 +12,8 @@ static const char *const no_flags[] = {NULL};
 /* Kubernetes 1.27 knows the short names only, and no controller for the status of ValidatingAdmissionPolicies yet. */
 static const char short_names[] =
     "bootstrapsigner,clusterrole-aggregation,csrapproving,csrcleaner,csrsigning,garbagecollector,namespace,"
-    "pv-protection,pvc-protection,resourcequota,root-ca-cert-publisher,serviceaccount,serviceaccount-token,tokencleaner";
+    "pv-protection,pvc-protection,resourcequota,root-ca-cert-publisher,serviceaccount,serviceaccount-token,"
+    "tokencleaner";
 
 static const char long_names[] =
     "bootstrap-signer-controller,certificatesigningrequest-approving-controller,"
@@ -40,8 +41,7 @@ const char *kfx_k8s_supported(void)
     return "v1.27 to v1.36";
 }
 
-int kfx_k8s_choose(const char *spec, const char *status, const char *config, kfx_k8s_choice_t *choice,
-                   kfx_error_t *err)
+int kfx_k8s_choose(const char *spec, const char *status, const char *config, kfx_k8s_choice_t *choice, kfx_error_t *err)
 {
     const struct {
         const char *text;

@@ -9,9 +9,9 @@
 #define KFX_K8S_KINE_IMAGE "docker.io/rancher/kine:v0.17.5"
 
 typedef struct {
-    int first, last;                       /* minors, both included */
-    const char *controllers;               /* value of --controllers */
-    const char *const *apiserver_flags;    /* ended by NULL */
+    int first, last;                    /* minors, both included */
+    const char *controllers;            /* value of --controllers */
+    const char *const *apiserver_flags; /* ended by NULL */
     const char *const *manager_flags;
 } kfx_k8s_minor_t;
 
@@ -21,9 +21,9 @@ const kfx_k8s_minor_t *kfx_k8s_minor(int minor);
 const char *kfx_k8s_supported(void);
 
 typedef struct {
-    char version[32];              /* "v1.36.3" */
+    char version[32]; /* "v1.36.3" */
     const kfx_k8s_minor_t *minor;
-    bool asked;                    /* spec.kubernetesVersion says so */
+    bool asked; /* spec.kubernetesVersion says so */
 } kfx_k8s_choice_t;
 
 /* spec wins, then what is recorded in the status, then the configured default, then this build's. Each may be "".

@@ -20,10 +20,10 @@ typedef struct {
 } profile_t;
 
 static const profile_t profiles[] = {
-    /* Collecting garbage while it starts costs an API server two of its five seconds. Without a ratio it collects only when
-     * the heap nears the soft limit, so starting is quick, and the limit keeps it lean afterwards. */
-    [KFX_PROFILE_DEFAULT] = {"off", "170MiB", "1Gi", "100", "256Mi", "100", "256Mi"},
-    [KFX_PROFILE_SMALL] = {"25", NULL, "768Mi", "50", "192Mi", "50", "192Mi"},
+    /* Collecting garbage while it starts costs an API server two of its five seconds. Without a ratio it collects only
+     * when the heap nears the soft limit, so starting is quick, and the limit keeps it lean afterwards. */
+    [KFX_PROFILE_DEFAULT] = {"off", "160MiB", "1Gi", "50", "256Mi", "50", "256Mi"},
+    [KFX_PROFILE_SMALL] = {"25", NULL, "768Mi", "25", "192Mi", "25", "192Mi"},
 };
 
 static json_t *go_env(const char *gogc, const char *memlimit)

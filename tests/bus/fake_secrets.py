@@ -78,7 +78,11 @@ class Store:
                         except OSError:
                             return
 
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        class Server(ThreadingHTTPServer):
+            def handle_error(self, request, client_address):
+                pass  # a client that was killed
+
+        self.server = Server(("127.0.0.1", 0), Handler)
         self.server.daemon_threads = True
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
 
@@ -127,7 +131,7 @@ class Store:
             json.dump({"apiVersion": "v1", "kind": "Config", "current-context": "x",
                        "clusters": [{"name": "x", "cluster":
                                      {"server": f"http://127.0.0.1:{self.server.server_address[1]}"}}],
-                       "users": [{"name": "x", "user": {"token": "t"}}],
+                       "users": [{"name": "x", "user": {}}],
                        "contexts": [{"name": "x", "context": {"cluster": "x", "user": "x"}}]}, file)
 
     def dump(self, folder):

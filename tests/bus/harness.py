@@ -44,7 +44,8 @@ class Proc:
                     if found:
                         return found
                 left = deadline - time.monotonic()
-                if left <= 0 or not self.more.wait(left):
+                ended = bool(self.lines) and self.lines[-1] == "<end>"
+                if ended or left <= 0 or not self.more.wait(left):
                     raise AssertionError(f"no line like {pattern!r} within {timeout} s in:\n" + "\n".join(self.lines))
 
     def seen(self, pattern, timeout=PATIENCE):
@@ -53,7 +54,8 @@ class Proc:
         with self.more:
             while not any(re.search(pattern, line) for line in self.lines):
                 left = deadline - time.monotonic()
-                if left <= 0 or not self.more.wait(left):
+                ended = bool(self.lines) and self.lines[-1] == "<end>"
+                if ended or left <= 0 or not self.more.wait(left):
                     raise AssertionError(f"no line like {pattern!r} within {timeout} s in:\n" + "\n".join(self.lines))
 
     def count(self, pattern):
@@ -99,15 +101,15 @@ class Site:
         return proc
 
     def start_bus(self, hold=0, kubeconfig=None):
-        argv = [os.environ["KFX_TEST_BUS"], "--bind", self.bind, "--tap", self.tap_bind, "--health", "",
+        argv = [os.environ["KFX_TEST_BUS"], "--bind", self.bind, "--tap", self.tap_bind, "--health", "127.0.0.1:0",
                 "--hold", str(hold), "--instance", "bus-1"]
         if kubeconfig:
             argv += ["--kubeconfig", kubeconfig]
         else:
             argv += ["--keys-dir", self.keys] if self.curve else ["--no-curve"]
         self.bus = self._start(*argv)
-        found = self.bus.expect(r'msg="?serving"? work="?([^ "]+)"? tap="?([^ "]+)"?')
-        self.bind, self.tap_bind = found.group(1), found.group(2)
+        found = self.bus.expect(r'msg="?serving"? work="?([^ "]+)"? tap="?([^ "]+)"? .*health=(\d+)')
+        self.bind, self.tap_bind, self.health = found.group(1), found.group(2), int(found.group(3))
         return self.bus
 
     def worker(self, name="w1", role="reconciler:k8s", service="reconcile.k8s", revision=1, threads=4, drain_ms=10000,
@@ -118,6 +120,9 @@ class Site:
     def watcher(self, name="watcher-1", epoch=1, keys=None):
         return self._start(os.environ["KFX_TEST_WATCHER"], self.bind, self.keys if keys is None else keys, name,
                            str(epoch))
+
+    def garbage(self, role="storage"):
+        return self._start(os.environ["KFX_TEST_GARBAGE"], self.bind, self.keys, role)
 
     def tap(self, topic="", role="tap", endpoint=None):
         return self._start(os.environ["KFX_TEST_TAP"], endpoint or self.tap_bind, self.keys, role, topic)

@@ -3,6 +3,7 @@ import json
 import os
 import sys
 import unittest
+import urllib.request
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from fake_secrets import Store  # noqa: E402
@@ -176,6 +177,37 @@ class EndToEnd(BusTest):
         self.assertIn("identity", seen)
 
 
+    def test_garbage_does_not_hurt(self):
+        watcher, worker = self.ready()
+        event(watcher, "hold-1", 1)
+        worker.expect("^RUN hold-1")
+        garbage = self.site.garbage()
+        garbage.expect("^SENT", 60)
+        garbage.expect("^CUT")
+        self.site.flag("hold-1")
+        watcher.expect("^DONE reconcile.k8s hold-1 u1 1 ok")
+        event(watcher, "ok-1", 2)
+        watcher.expect("^DONE reconcile.k8s ok-1 u1 2 ok")
+        self.site.bus.signal(TERM)
+        self.assertEqual(self.site.bus.wait(), 0)
+
+    def test_health_and_metrics(self):
+        watcher, _ = self.ready()
+        event(watcher, "ok-1", 1)
+        watcher.expect("^DONE")
+
+        def get(path):
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.site.health}{path}", timeout=5) as answer:
+                return answer.read().decode()
+
+        get("/healthz")
+        get("/readyz")
+        metrics = get("/metrics")
+        self.assertIn('kubeflex_bus_tasks_total{service="reconcile.k8s"} 1', metrics)
+        self.assertIn('kubeflex_bus_dispatch_seconds_count{service="reconcile.k8s"} 1', metrics)
+        self.assertIn("kubeflex_bus_refusals_total", metrics)
+
+
 class Faults(BusTest):
     def test_killed_worker_is_replaced(self):
         watcher, first = self.ready(name="w1")
@@ -195,11 +227,18 @@ class Faults(BusTest):
         first.signal(STOP)
         second = self.site.worker(name="w2")
         second.expect("^RUN deaf-1 u1 1 0")
-        self.site.flag("deaf-1")
-        watcher.expect("^DONE reconcile.k8s deaf-1")
+        tap = self.site.tap("PING")
+        tap.expect('^PING.*"sender":"w2"')
         first.signal(CONT)
-        first.expect("^END deaf-1")
         first.expect("bus says welcome")
+        tap.expect('^PING.*"sender":"w1"')
+        tap.expect('^PING.*"sender":"w1"')  # one round trip at least
+        self.site.flag("deaf-1")
+        second.expect("^END deaf-1 1 ok open")
+        first.expect("^END deaf-1 1 ok shut")  # no write may start while the old run lasts
+        watcher.expect("^DONE reconcile.k8s deaf-1")
+        second.signal(TERM)
+        second.wait()
         event(watcher, "ok-1", 2)
         watcher.expect("^DONE reconcile.k8s ok-1")
         self.assertEqual(watcher.count("DONE reconcile.k8s deaf-1"), 1)

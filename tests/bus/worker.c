@@ -4,7 +4,8 @@
  *   hold-…    runs until FLAGS/<key> exists or it should stop (then RETRY)
  *   deaf-…    the same, but does not notice that it should stop
  *   down-…    DOWN unless FLAGS/up exists
- * Facts on stdout, a line each: "RUN key uid seq attempt", "END key seq outcome", "STOPPED". */
+ * Facts on stdout, a line each: "RUN key uid seq attempt", "END key seq outcome open|shut" (the gate for writes),
+ * "STOPPED". */
 #include "bus/worker.h"
 #include "base/clock.h"
 #include "base/health.h"
@@ -51,7 +52,8 @@ static void run(void *ctx, const kfx_task_t *task, kfx_result_t *result)
     }
     kfx_result_condition(result, "Synced", result->outcome == KFX_OUTCOME_OK, "Test", "children %zu",
                          task->digest->count);
-    printf("END %s %llu %s\n", key, (unsigned long long)task->env.seq, kfx_outcome_name(result->outcome));
+    printf("END %s %llu %s %s\n", key, (unsigned long long)task->env.seq, kfx_outcome_name(result->outcome),
+           kfx_worker_lease_valid(task->worker) ? "open" : "shut");
 }
 
 static bool target_up(void *ctx)

@@ -10,6 +10,7 @@ The script is a list of rules; a request takes the first rule that matches it an
   match    "METHOD text": the method, and a text the path with query must contain; or "METHOD =path" for equality
   times    how often (default 1; 0: for ever)
   status, headers, body     the answer; body is JSON or a string
+  gzip_mb                   the answer is so many MiB of blanks, compressed
   delay_ms                  before answering
   close    true: close the connection without an answer
   lines    a watch: list of steps, each sent as it is reached:
@@ -19,6 +20,7 @@ The script is a list of rules; a request takes the first rule that matches it an
              {"cut": true}    end the connection in the middle of the chunked body
 """
 import argparse
+import gzip
 import json
 import socket
 import ssl
@@ -117,6 +119,9 @@ class Handler(BaseHTTPRequestHandler):
             return
         data = rule.get("body", {})
         data = data.encode() if isinstance(data, str) else json.dumps(data).encode()
+        if "gzip_mb" in rule:
+            self.send_header("Content-Encoding", "gzip")
+            data = gzip.compress(b" " * (rule["gzip_mb"] << 20))
         self.send_header("Content-Length", str(len(data)))
         self.end_headers()
         self.wfile.write(data)

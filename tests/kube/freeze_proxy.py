@@ -9,6 +9,8 @@ import threading
 
 lock = threading.Lock()
 pairs = []
+made = 0
+asked = "-"
 
 
 class Pair:
@@ -42,17 +44,32 @@ class Pair:
             sock.close()
 
 
+def read_connect(client):
+    """Takes "CONNECT host:port HTTP/1.1" and its headers; answers that the way is open."""
+    global asked
+    head = b""
+    while b"\r\n\r\n" not in head:
+        head += client.recv(1)
+    asked = head.split()[1].decode()
+    client.sendall(b"HTTP/1.1 200 open\r\n\r\n")
+    host, _, port = asked.rpartition(":")
+    return host.strip("[]"), int(port)
+
+
 def accept(listener, target):
+    global made
     while True:
         client, _ = listener.accept()
-        pair = Pair(client, socket.create_connection(target))
+        pair = Pair(client, socket.create_connection(target or read_connect(client)))
         with lock:
+            made += 1
             pairs.append(pair)
 
 
 def main():
+    target = (sys.argv[1], int(sys.argv[2])) if len(sys.argv) > 2 else None
     listener = socket.create_server(("127.0.0.1", 0))
-    threading.Thread(target=accept, args=(listener, (sys.argv[1], int(sys.argv[2]))), daemon=True).start()
+    threading.Thread(target=accept, args=(listener, target), daemon=True).start()
     print("PORT %d" % listener.getsockname()[1], flush=True)
     for command in sys.stdin:
         with lock:
@@ -62,7 +79,7 @@ def main():
                 elif command.strip() == "cut":
                     pair.close(True)
             pairs.clear() if command.strip() == "cut" else None
-        print("DONE", flush=True)
+        print("DONE %d %s" % (made, asked), flush=True)
 
 
 if __name__ == "__main__":

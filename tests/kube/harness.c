@@ -30,7 +30,8 @@ static void make_certificates(void)
         "printf 'extendedKeyUsage=clientAuth\\n' > client.ext\n"
         "for n in server client; do new $n\n"
         "openssl req -new -key $n.key -subj /CN=test-$n -out $n.csr\n"
-        "openssl x509 -req -in $n.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 -extfile $n.ext -out $n.pem; done\n";
+        "openssl x509 -req -in $n.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 -extfile $n.ext -out $n.pem; "
+        "done\n";
     pid_t pid = fork();
     assert_true(pid >= 0);
     if (pid == 0) {
@@ -48,8 +49,8 @@ static void make_certificates(void)
 int harness_setup(void **state)
 {
     (void)state;
-    static const char *const proxies[] = {"http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "all_proxy",
-                                          "ALL_PROXY"};
+    static const char *const proxies[] = {"http_proxy",  "https_proxy", "HTTP_PROXY",
+                                          "HTTPS_PROXY", "all_proxy",   "ALL_PROXY"};
     for (size_t i = 0; i < KFX_COUNT(proxies); i++)
         unsetenv(proxies[i]);
     signal(SIGPIPE, SIG_IGN); /* writing to a server that ended */
@@ -62,8 +63,9 @@ int harness_setup(void **state)
 int harness_teardown(void **state)
 {
     (void)state;
-    static const char *const names[] = {"ca.key",     "ca.pem",     "ca.srl",     "server.key", "server.csr", "server.ext",
-                                        "server.pem", "client.key", "client.csr", "client.ext", "client.pem", "token"};
+    static const char *const names[] = {"ca.key",     "ca.pem",     "ca.srl",     "server.key",
+                                        "server.csr", "server.ext", "server.pem", "client.key",
+                                        "client.csr", "client.ext", "client.pem", "token"};
     for (size_t i = 0; i < KFX_COUNT(names); i++) {
         KFX_FREE char *path = kfx_xasprintf("%s/%s", dir, names[i]);
         unlink(path);
@@ -87,7 +89,8 @@ char *harness_file(const char *name)
     return text;
 }
 
-/* ---- the server ------------------------------------------------------------------------------------------------------------ */
+/* ---- the server
+ * ------------------------------------------------------------------------------------------------------------ */
 
 static void run_server(int in, int out, int port)
 {
@@ -97,8 +100,8 @@ static void run_server(int in, int out, int port)
     KFX_FREE char *number = kfx_xasprintf("%d", port);
     dup2(in, 0);
     dup2(out, 1);
-    execlp("python3", "python3", getenv("KFX_FAKE_APISERVER"), "--cert", cert, "--key", key, "--client-ca", ca, "--port",
-           number, (char *)NULL);
+    execlp("python3", "python3", getenv("KFX_FAKE_APISERVER"), "--cert", cert, "--key", key, "--client-ca", ca,
+           "--port", number, (char *)NULL);
     _exit(127);
 }
 
@@ -218,6 +221,49 @@ size_t fake_count(fake_t *self, const char *match)
         ;
     (void)nth(self, match, SIZE_MAX, &count);
     return count;
+}
+
+void proxy_start(proxy_t *self, const char *host, const char *port)
+{
+    int in[2], out[2];
+    assert_int_equal(pipe2(in, O_CLOEXEC), 0);
+    assert_int_equal(pipe2(out, O_CLOEXEC), 0);
+    self->pid = fork();
+    assert_true(self->pid >= 0);
+    if (self->pid == 0) {
+        dup2(in[0], 0);
+        dup2(out[1], 1);
+        execlp("python3", "python3", getenv("KFX_FREEZE_PROXY"), host, port, (char *)NULL);
+        _exit(127);
+    }
+    close(in[0]);
+    close(out[1]);
+    self->in = fdopen(in[1], "w");
+    self->out = fdopen(out[0], "r");
+    char line[32];
+    assert_non_null(fgets(line, sizeof line, self->out));
+    assert_int_equal(sscanf(line, "PORT %d", &self->port), 1);
+}
+
+int proxy_do(proxy_t *self, const char *command, char target[128])
+{
+    char answer[160], last[128];
+    int made = 0;
+    fprintf(self->in, "%s\n", command);
+    fflush(self->in);
+    assert_non_null(fgets(answer, sizeof answer, self->out));
+    assert_int_equal(sscanf(answer, "DONE %d %127s", &made, last), 2);
+    if (target)
+        kfx_copy(target, 128, last);
+    return made;
+}
+
+void proxy_stop(proxy_t *self)
+{
+    fclose(self->in);
+    fclose(self->out);
+    kill(self->pid, SIGKILL);
+    waitpid(self->pid, NULL, 0);
 }
 
 int free_port(void)

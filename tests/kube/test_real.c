@@ -1,5 +1,6 @@
-/* The HTTP/2 path against a real kube-apiserver: $KFX_TEST_KUBECONFIG (admin rights; namespace kube-test is made and removed),
- * else skipped. What only a real server shows: multiplexing, server-side apply, watch cache, frozen connections. */
+/* The HTTP/2 path against a real kube-apiserver: $KFX_TEST_KUBECONFIG (admin rights; namespace kube-test is made and
+ * removed), else skipped. What only a real server shows: multiplexing, server-side apply, watch cache, frozen
+ * connections. */
 #include "base/buf.h"
 #include "base/clock.h"
 #include "base/health.h"
@@ -57,7 +58,8 @@ static int setup(void **state)
     /* An earlier run's Namespace may be there (it was killed) or still going away. */
     int64_t deadline = kfx_now_ms() + 60000;
     for (;;) {
-        json_t *body = json_pack("{s:s, s:s, s:{s:s}}", "apiVersion", "v1", "kind", "Namespace", "metadata", "name", NS);
+        json_t *body =
+            json_pack("{s:s, s:s, s:{s:s}}", "apiVersion", "v1", "kind", "Namespace", "metadata", "name", NS);
         KFX_REQUEST kfx_request_t *req = kfx_request_new(KFX_POST, body, "/api/v1/namespaces");
         if (kfx_kube_call(kube, req, &err) == 0)
             return 0;
@@ -114,14 +116,15 @@ static void test_verbs(void **state)
     json_t *stale = configmap("a", "3");
     kfx_json_put(stale, json_string("1"), "metadata", "resourceVersion");
     expect_code(KFX_PUT, stale, CMS "/a", KFX_E_CONFLICT);
-    expect_code(KFX_DELETE, json_pack("{s:{s:s}}", "preconditions", "uid", "00000000-0000-0000-0000-000000000000"), CMS "/a",
-                KFX_E_CONFLICT);
+    expect_code(KFX_DELETE, json_pack("{s:{s:s}}", "preconditions", "uid", "00000000-0000-0000-0000-000000000000"),
+                CMS "/a", KFX_E_CONFLICT);
     KFX_REQUEST kfx_request_t *nobody = kfx_request_new(KFX_GET, NULL, CMS "/a");
     nobody->impersonate = kfx_xstrdup("somebody");
     assert_int_equal(kfx_kube_call(kube, nobody, &err), -1);
     assert_int_equal(err.code, KFX_E_FORBIDDEN);
 
-    KFX_REQUEST kfx_request_t *merge = kfx_request_new(KFX_MERGE_PATCH, json_pack("{s:{s:s}}", "data", "v", "4"), CMS "/a");
+    KFX_REQUEST kfx_request_t *merge =
+        kfx_request_new(KFX_MERGE_PATCH, json_pack("{s:{s:s}}", "data", "v", "4"), CMS "/a");
     assert_int_equal(kfx_kube_call(kube, merge, &err), 0);
     KFX_REQUEST kfx_request_t *patch = kfx_request_new(
         KFX_JSON_PATCH, json_pack("[{s:s, s:s, s:s}]", "op", "test", "path", "/data/v", "value", "5"), CMS "/a");
@@ -156,7 +159,8 @@ static void test_batch(void **state)
     kfx_kube_set_gate(kube, NULL, NULL);
 }
 
-/* ---- watches ---------------------------------------------------------------------------------------------------------------- */
+/* ---- watches
+ * ---------------------------------------------------------------------------------------------------------------- */
 
 typedef struct {
     unsigned syncs, objects, modified, deleted, errors;
@@ -242,49 +246,8 @@ static void test_wait_object(void **state)
     assert_int_equal(err.code, KFX_E_TIMEOUT);
 }
 
-/* ---- a connection that freezes, one that is cut ------------------------------------------------------------------------------ */
-
-typedef struct {
-    pid_t pid;
-    FILE *in, *out;
-    int port;
-} proxy_t;
-
-static void proxy_start(proxy_t *self, const char *host, const char *port)
-{
-    int in[2], out[2];
-    assert_int_equal(pipe2(in, O_CLOEXEC), 0);
-    assert_int_equal(pipe2(out, O_CLOEXEC), 0);
-    self->pid = fork();
-    assert_true(self->pid >= 0);
-    if (self->pid == 0) {
-        dup2(in[0], 0);
-        dup2(out[1], 1);
-        execlp("python3", "python3", getenv("KFX_FREEZE_PROXY"), host, port, (char *)NULL);
-        _exit(127);
-    }
-    close(in[0]);
-    close(out[1]);
-    self->in = fdopen(in[1], "w");
-    self->out = fdopen(out[0], "r");
-    assert_int_equal(fscanf(self->out, "PORT %d\n", &self->port), 1);
-}
-
-static void proxy_do(proxy_t *self, const char *command)
-{
-    char answer[16];
-    fprintf(self->in, "%s\n", command);
-    fflush(self->in);
-    assert_non_null(fgets(answer, sizeof answer, self->out));
-}
-
-static void proxy_stop(proxy_t *self)
-{
-    fclose(self->in);
-    fclose(self->out);
-    kill(self->pid, SIGKILL);
-    waitpid(self->pid, NULL, 0);
-}
+/* ---- a connection that freezes, one that is cut
+ * ------------------------------------------------------------------------------ */
 
 static void test_frozen_connection(void **state)
 {
@@ -310,7 +273,8 @@ static void test_frozen_connection(void **state)
 
     apply(kube, "frozen-0", "1"); /* proves that the stream itself is there before it freezes */
     assert_true(dispatch_until(box, &counts.objects, objects + 1, 10000));
-    proxy_do(&proxy, "freeze");
+    assert_int_equal(proxy_do(&proxy, "count", NULL), 2); /* one for requests, one for watches */
+    proxy_do(&proxy, "freeze", NULL);
     int64_t frozen_at = kfx_now_ms();
     apply(kube, "frozen-1", "1"); /* by the other client: the watch cannot see it until it notices */
     assert_true(dispatch_until(box, &counts.objects, objects + 2, 25000));
@@ -319,9 +283,21 @@ static void test_frozen_connection(void **state)
     apply(through, "frozen-2", "1");   /* requests too */
     assert_true(dispatch_until(box, &counts.objects, objects + 3, 10000));
 
-    proxy_do(&proxy, "cut");
+    /* A request that gets no answer makes it look at once, at both connections. */
+    proxy_do(&proxy, "freeze", NULL);
+    frozen_at = kfx_now_ms();
+    KFX_REQUEST kfx_request_t *req = kfx_request_new(KFX_GET, NULL, CMS "/frozen-0");
+    req->timeout_ms = 500;
+    assert_int_equal(kfx_kube_call(through, req, &err), -1);
+    assert_int_equal(err.code, KFX_E_TIMEOUT);
+    apply(through, "frozen-4", "1");
+    print_message("a frozen request connection was back after %lld ms\n", (long long)(kfx_now_ms() - frozen_at));
+    assert_true(dispatch_until(box, &counts.objects, objects + 4, 25000));
+    print_message("and the watch after %lld ms\n", (long long)(kfx_now_ms() - frozen_at));
+
+    proxy_do(&proxy, "cut", NULL);
     apply(through, "frozen-3", "1"); /* an apply is repeated by itself */
-    assert_true(dispatch_until(box, &counts.objects, objects + 4, 10000));
+    assert_true(dispatch_until(box, &counts.objects, objects + 5, 10000));
     assert_int_equal(counts.syncs, 1);
     kfx_watch_stop(&watch);
     kfx_mailbox_destroy(&box);
@@ -336,8 +312,11 @@ int main(void)
         return 77;
     }
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_verbs), cmocka_unit_test(test_batch),       cmocka_unit_test(test_watch),
-        cmocka_unit_test(test_wait_object), cmocka_unit_test(test_frozen_connection),
+        cmocka_unit_test(test_verbs),
+        cmocka_unit_test(test_batch),
+        cmocka_unit_test(test_watch),
+        cmocka_unit_test(test_wait_object),
+        cmocka_unit_test(test_frozen_connection),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }

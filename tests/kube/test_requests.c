@@ -61,7 +61,8 @@ static void test_verbs(void **state)
 
     KFX_REQUEST kfx_request_t *merge = kfx_request_new(KFX_MERGE_PATCH, body("one"), CM "/one");
     assert_int_equal(kfx_kube_call(kube, merge, &err), 0);
-    assert_string_equal(header(fake_wait(fake, "PATCH =" CM "/one", 1), "Content-Type"), "application/merge-patch+json");
+    assert_string_equal(header(fake_wait(fake, "PATCH =" CM "/one", 1), "Content-Type"),
+                        "application/merge-patch+json");
     KFX_REQUEST kfx_request_t *patch = kfx_request_new(KFX_JSON_PATCH, json_array(), CM "/p");
     assert_int_equal(kfx_kube_call(kube, patch, &err), 0);
     assert_string_equal(header(fake_wait(fake, "PATCH =" CM "/p", 1), "Content-Type"), "application/json-patch+json");
@@ -118,7 +119,8 @@ static void test_errors(void **state)
         "{'match':'GET /html','status':502,'times':0,'body':'<html>'}]",
         0);
     kfx_kube_t *kube = fake_client(fake);
-    expect(kube, KFX_GET, "/api/v1/namespaces/none", KFX_E_NOT_FOUND, "get /api/v1/namespaces/none at https://127.0.0.1:");
+    expect(kube, KFX_GET, "/api/v1/namespaces/none", KFX_E_NOT_FOUND,
+           "get /api/v1/namespaces/none at https://127.0.0.1:");
     expect(kube, KFX_POST, "/exists", KFX_E_EXISTS, "AlreadyExists (HTTP 409): it is there");
     expect(kube, KFX_PUT, "/conflict", KFX_E_CONFLICT, "it changed");
     expect(kube, KFX_GET, "/forbidden", KFX_E_FORBIDDEN, "no rights");
@@ -213,9 +215,10 @@ static void test_deadline(void **state)
 static void test_token_rotation(void **state)
 {
     (void)state;
-    fake_t *fake = fake_start("[{'match':'GET /one'}, {'match':'GET /two','status':401,'body':{'reason':'Unauthorized'}},"
-                              "{'match':'GET /two'}]",
-                              0);
+    fake_t *fake =
+        fake_start("[{'match':'GET /one'}, {'match':'GET /two','status':401,'body':{'reason':'Unauthorized'}},"
+                   "{'match':'GET /two'}]",
+                   0);
     kfx_kube_config_t *config = fake_config(fake->port);
     config->token_file = kfx_xasprintf("%s/token", harness_dir());
     kfx_error_t err = KFX_ERROR_INIT;
@@ -450,6 +453,46 @@ static void test_names_and_certificates(void **state)
     fake_stop(&fake);
 }
 
+/* The tunnel goes to the server; the name in it is the plane's. */
+static void test_proxy(void **state)
+{
+    (void)state;
+    fake_t *fake = fake_start("[{'match':'GET ','times':0}]", 0);
+    proxy_t proxy;
+    proxy_start(&proxy, NULL, NULL);
+    kfx_error_t err = KFX_ERROR_INIT;
+    kfx_kube_config_t *config = fake_config(fake->port);
+    KFX_FREE char *server = kfx_xstrdup(config->server + strlen("https://"));
+    config->proxy_url = kfx_xasprintf("http://127.0.0.1:%d", proxy.port);
+    config->tls_server_name = kfx_xstrdup("plane.example");
+    kfx_kube_t *kube = kfx_kube_new(config, "kfx-test/1", &err);
+    KFX_JSON json_t *got = kfx_kube_get(kube, &err, "/proxied");
+    if (!got)
+        fail_msg("%s", err.msg);
+    char target[128];
+    assert_int_equal(proxy_do(&proxy, "count", target), 1);
+    assert_string_equal(target, server);
+    assert_string_equal(kfx_json_str(fake_wait(fake, "GET /proxied", 1), "sni"), "plane.example");
+    kfx_kube_destroy(&kube);
+    proxy_stop(&proxy);
+    fake_stop(&fake);
+}
+
+/* Small on the wire, too large when it is unpacked. */
+static void test_answer_bound(void **state)
+{
+    (void)state;
+    fake_t *fake = fake_start("[{'match':'GET /huge','gzip_mb':65,'times':0}, {'match':'GET /large','gzip_mb':1}]", 0);
+    kfx_kube_t *kube = fake_client(fake);
+    kfx_error_t err = KFX_ERROR_INIT;
+    KFX_REQUEST kfx_request_t *large = kfx_request_new(KFX_GET, NULL, "/large");
+    assert_int_equal(kfx_kube_call(kube, large, &err), 0); /* so gzip is understood */
+    expect(kube, KFX_GET, "/huge", KFX_E_PROTOCOL, "larger than 64 MiB");
+    assert_int_equal(fake_count(fake, "GET /huge"), 1);
+    kfx_kube_destroy(&kube);
+    fake_stop(&fake);
+}
+
 static void test_probe(void **state)
 {
     (void)state;
@@ -489,6 +532,7 @@ int main(void)
         cmocka_unit_test(test_token_rotation), cmocka_unit_test(test_refused_then_up),
         cmocka_unit_test(test_gate),           cmocka_unit_test(test_batch),
         cmocka_unit_test(test_urgent_first),   cmocka_unit_test(test_destroy_with_pending),
+        cmocka_unit_test(test_proxy),          cmocka_unit_test(test_answer_bound),
         cmocka_unit_test(test_probe),          cmocka_unit_test(test_names_and_certificates),
     };
     return cmocka_run_group_tests(tests, harness_setup, harness_teardown);

@@ -114,18 +114,24 @@ static void test_pages(void **state)
 {
     (void)state;
     fixture_t f;
-    const kfx_watch_spec_t spec = {.path = PODS, .label_selector = "a=b,c in (d, e)", .field_selector = "metadata.name!=x",
-                                   .metadata_only = true};
+    const kfx_watch_spec_t spec = {
+        .path = PODS, .label_selector = "a=b,c in (d, e)", .field_selector = "metadata.name!=x", .metadata_only = true};
     begin(&f,
-          "[{'match':'GET continue=to%2Bken','body':" LIST("7", POD("c", "3")) "},"
-          "{'match':'GET limit=500','body':{'metadata':{'resourceVersion':'7','continue':'to+ken'},'items':["
-          POD("a", "1") "," POD("_b", "2") "]}},"
-          "{'match':'GET watch=1','lines':[" EVENT("ADDED", "d", "8") "," EVENT("DELETED", "a", "9") "," HANG "]}]",
+          "[{'match':'GET continue=to%2Bken','body':" LIST(
+              "7",
+              POD("c", "3")) "},"
+                             "{'match':'GET "
+                             "limit=500','body':{'metadata':{'resourceVersion':'7','continue':'to+ken'},'items':[" POD(
+                                 "a", "1") "," POD("_b", "2") "]}},"
+                                                              "{'match':'GET watch=1','lines':[" EVENT(
+                                                                  "ADDED", "d", "8") "," EVENT("DELETED", "a",
+                                                                                               "9") "," HANG "]}]",
           &spec);
     expect_told(&f, "[ +a +c ] +d -a ");
     const json_t *seen = fake_wait(f.fake, "GET watch=1", 1);
     const char *path = kfx_json_str(seen, "path");
-    assert_non_null(strstr(path, PODS "?labelSelector=a%3Db%2Cc%20in%20%28d%2C%20e%29&fieldSelector=metadata.name%21%3Dx&"));
+    assert_non_null(
+        strstr(path, PODS "?labelSelector=a%3Db%2Cc%20in%20%28d%2C%20e%29&fieldSelector=metadata.name%21%3Dx&"));
     assert_non_null(strstr(path, "allowWatchBookmarks=true"));
     assert_non_null(strstr(path, "resourceVersion=7&"));
     assert_non_null(strstr(path, "timeoutSeconds=2"));
@@ -140,12 +146,17 @@ static void test_resume(void **state)
 {
     (void)state;
     fixture_t f;
-    begin(&f,
-          "[{'match':'GET limit=','body':" LIST("5") "},"
-          "{'match':'GET resourceVersion=5&','lines':[" EVENT("ADDED", "a", "6") "]},"
-          "{'match':'GET resourceVersion=6&','lines':[" EVENT("BOOKMARK", "_", "20") "]},"
-          "{'match':'GET resourceVersion=20&','lines':[" EVENT("MODIFIED", "a", "21") "," HANG "]}]",
-          NULL);
+    begin(
+        &f,
+        "[{'match':'GET limit=','body':" LIST(
+            "5") "},"
+                 "{'match':'GET resourceVersion=5&','lines':[" EVENT(
+                     "ADDED", "a", "6") "]},"
+                                        "{'match':'GET resourceVersion=6&','lines':[" EVENT(
+                                            "BOOKMARK", "_", "20") "]},"
+                                                                   "{'match':'GET resourceVersion=20&','lines':[" EVENT(
+                                                                       "MODIFIED", "a", "21") "," HANG "]}]",
+        NULL);
     expect_told(&f, "[ ] +a *a ");
     assert_int_equal(fake_count(f.fake, "GET limit="), 1); /* never listed again */
     end(&f);
@@ -157,10 +168,12 @@ static void test_cut_in_a_line(void **state)
     (void)state;
     fixture_t f;
     begin(&f,
-          "[{'match':'GET limit=','body':" LIST("5") "},"
-          "{'match':'GET resourceVersion=5&','lines':[" EVENT("ADDED", "a", "6")
-          ",{'raw':'{\\\"type\\\":\\\"ADDED\\\",\\\"obj'},{'cut':true}]},"
-          "{'match':'GET resourceVersion=6&','lines':[" EVENT("ADDED", "b", "7") "," HANG "]}]",
+          "[{'match':'GET limit=','body':" LIST(
+              "5") "},"
+                   "{'match':'GET resourceVersion=5&','lines':[" EVENT(
+                       "ADDED", "a", "6") ",{'raw':'{\\\"type\\\":\\\"ADDED\\\",\\\"obj'},{'cut':true}]},"
+                                          "{'match':'GET resourceVersion=6&','lines':[" EVENT("ADDED", "b",
+                                                                                              "7") "," HANG "]}]",
           NULL);
     expect_told(&f, "[ ] +a +b ");
     end(&f);
@@ -172,8 +185,9 @@ static void test_single_bytes(void **state)
     fixture_t f;
     begin(&f,
           "[{'match':'GET limit=','body':" LIST("5") "},{'match':'GET watch=1','lines':[{'size':1,'bytes':"
-          "'{\\\"type\\\":\\\"ADDED\\\",\\\"object\\\":{\\\"metadata\\\":{\\\"name\\\":\\\"a\\\",\\\"resourceVersion\\\":\\\"6\\\"}}}"
-          "\\n'}," HANG "]}]",
+                                                     "'{\\\"type\\\":\\\"ADDED\\\",\\\"object\\\":{\\\"metadata\\\":{"
+                                                     "\\\"name\\\":\\\"a\\\",\\\"resourceVersion\\\":\\\"6\\\"}}}"
+                                                     "\\n'}," HANG "]}]",
           NULL);
     expect_told(&f, "[ ] +a ");
     end(&f);
@@ -184,13 +198,22 @@ static void test_gone(void **state)
     (void)state;
     fixture_t f;
     begin(&f,
-          "[{'match':'GET limit=','body':" LIST("5", POD("a", "1")) "},"
-          "{'match':'GET resourceVersion=5&','lines':[{'line':{'type':'ERROR','object':{'kind':'Status','code':410,"
-          "'reason':'Expired'}}}]},"
-          "{'match':'GET limit=','body':" LIST("50", POD("b", "2")) "},"
-          "{'match':'GET resourceVersion=50&','status':410,'body':{'reason':'Expired','code':410}},"
-          "{'match':'GET limit=','body':" LIST("60", POD("c", "3")) "},"
-          "{'match':'GET resourceVersion=60&','lines':[" HANG "]}]",
+          "[{'match':'GET limit=','body':" LIST(
+              "5",
+              POD("a",
+                  "1")) "},"
+                        "{'match':'GET "
+                        "resourceVersion=5&','lines':[{'line':{'type':'ERROR','object':{'kind':'Status','code':410,"
+                        "'reason':'Expired'}}}]},"
+                        "{'match':'GET limit=','body':" LIST(
+                            "50",
+                            POD("b", "2")) "},"
+                                           "{'match':'GET "
+                                           "resourceVersion=50&','status':410,'body':{'reason':'Expired','code':410}},"
+                                           "{'match':'GET limit=','body':" LIST(
+                                               "60", POD("c", "3")) "},"
+                                                                    "{'match':'GET resourceVersion=60&','lines':[" HANG
+                                                                    "]}]",
           NULL);
     expect_told(&f, "[ +a ] [ +b ] [ +c ] "); /* no ERROR: nothing is wrong */
     end(&f);
@@ -203,9 +226,11 @@ static void test_gone_between_pages(void **state)
     fixture_t f;
     begin(&f,
           "[{'match':'GET continue=','status':410,'body':{'reason':'Expired','code':410}},"
-          "{'match':'GET limit=','body':{'metadata':{'resourceVersion':'7','continue':'t'},'items':[" POD("a", "1") "]}},"
-          "{'match':'GET limit=','body':" LIST("8", POD("a", "1")) "},"
-          "{'match':'GET watch=1','lines':[" HANG "]}]",
+          "{'match':'GET limit=','body':{'metadata':{'resourceVersion':'7','continue':'t'},'items':[" POD(
+              "a", "1") "]}},"
+                        "{'match':'GET limit=','body':" LIST("8", POD("a", "1")) "},"
+                                                                                 "{'match':'GET watch=1','lines':[" HANG
+                                                                                 "]}]",
           NULL);
     expect_told(&f, "[ +a ] ");
     fake_wait(f.fake, "GET watch=1", 1);
@@ -219,12 +244,17 @@ static void test_broken_events(void **state)
     (void)state;
     fixture_t f;
     begin(&f,
-          "[{'match':'GET limit=','body':" LIST("5") "},"
-          "{'match':'GET resourceVersion=5&','lines':[{'raw':'<html>\\n'}]},"
-          "{'match':'GET limit=','body':" LIST("6") "},"
-          "{'match':'GET resourceVersion=6&','lines':[" EVENT("SURPRISE", "a", "9") "]},"
-          "{'match':'GET limit=','body':" LIST("7") "},"
-          "{'match':'GET resourceVersion=7&','lines':[" EVENT("ADDED", "a", "9") "," HANG "]}]",
+          "[{'match':'GET limit=','body':" LIST(
+              "5") "},"
+                   "{'match':'GET resourceVersion=5&','lines':[{'raw':'<html>\\n'}]},"
+                   "{'match':'GET limit=','body':" LIST(
+                       "6") "},"
+                            "{'match':'GET resourceVersion=6&','lines':[" EVENT(
+                                "SURPRISE", "a", "9") "]},"
+                                                      "{'match':'GET limit=','body':" LIST(
+                                                          "7") "},"
+                                                               "{'match':'GET resourceVersion=7&','lines':[" EVENT(
+                                                                   "ADDED", "a", "9") "," HANG "]}]",
           NULL);
     expect_told(&f, "[ ] !Protocol [ ] !Protocol [ ] +a ");
     end(&f);
@@ -239,10 +269,13 @@ static void test_errors(void **state)
           "{'match':'GET limit=','status':500},"
           /* twice: libcurl itself repeats once what failed on a used connection */
           "{'match':'GET limit=','close':true,'times':2},"
-          "{'match':'GET limit=','body':" LIST("5", POD("a", "1")) "},"
-          "{'match':'GET resourceVersion=5&','status':503},"
-          "{'match':'GET resourceVersion=5&','lines':[{'line':{'type':'ERROR','object':{'code':500}}}]},"
-          "{'match':'GET resourceVersion=5&','lines':[" EVENT("ADDED", "b", "6") "," HANG "]}]",
+          "{'match':'GET limit=','body':" LIST(
+              "5",
+              POD("a",
+                  "1")) "},"
+                        "{'match':'GET resourceVersion=5&','status':503},"
+                        "{'match':'GET resourceVersion=5&','lines':[{'line':{'type':'ERROR','object':{'code':500}}}]},"
+                        "{'match':'GET resourceVersion=5&','lines':[" EVENT("ADDED", "b", "6") "," HANG "]}]",
           NULL);
     expect_told(&f, "!Forbidden !Unavailable !Unavailable [ +a ] !Unavailable !Unavailable +b ");
     end(&f);
@@ -258,9 +291,11 @@ static void test_server_comes_back(void **state)
     begin_on(&f, kfx_kube_new(fake_config(port), "kfx-test/1", &err), NULL);
     expect_told(&f, "!Unavailable ");
     kfx_buf_clear(&f.rec.told);
-    f.fake = fake_start("[{'match':'GET limit=','body':" LIST("5", POD("a", "1")) "},"
-                        "{'match':'GET resourceVersion=5&','lines':[" EVENT("ADDED", "b", "6") "," HANG "]}]",
-                        port);
+    f.fake = fake_start(
+        "[{'match':'GET limit=','body':" LIST("5", POD("a", "1")) "},"
+                                                                  "{'match':'GET resourceVersion=5&','lines':[" EVENT(
+                                                                      "ADDED", "b", "6") "," HANG "]}]",
+        port);
     int64_t deadline = kfx_now_ms() + 10000;
     while ((!f.rec.told.data || !strstr(f.rec.told.data, "[ +a ] +b ")) && kfx_now_ms() < deadline)
         turn(&f);
@@ -282,8 +317,10 @@ static void test_stop_in_callback(void **state)
     (void)state;
     fixture_t f;
     begin(&f,
-          "[{'match':'GET limit=','body':" LIST("5", POD("a", "1") "," POD("c", "2") "," POD("d", "3")) "},"
-          "{'match':'GET watch=1','lines':[" EVENT("ADDED", "e", "6") "," HANG "]}]",
+          "[{'match':'GET limit=','body':" LIST(
+              "5", POD("a", "1") "," POD("c", "2") "," POD("d", "3")) "},"
+                                                                      "{'match':'GET watch=1','lines':[" EVENT(
+                                                                          "ADDED", "e", "6") "," HANG "]}]",
           NULL);
     f.rec.stop_at_c = true;
     fake_wait(f.fake, "GET watch=1", 1);
@@ -301,7 +338,8 @@ static void test_client_closed_first(void **state)
     (void)state;
     fixture_t f;
     begin(&f,
-          "[{'match':'GET limit=','body':" LIST("5", POD("a", "1")) "}, {'match':'GET watch=1','lines':[" HANG "]}]", NULL);
+          "[{'match':'GET limit=','body':" LIST("5", POD("a", "1")) "}, {'match':'GET watch=1','lines':[" HANG "]}]",
+          NULL);
     fake_wait(f.fake, "GET watch=1", 1);
     kfx_kube_destroy(&f.kube);
     expect_told(&f, "[ +a ] "); /* what was in the mailbox is still there */
@@ -313,8 +351,9 @@ static void test_many(void **state)
     (void)state;
     fixture_t f;
     begin(&f,
-          "[{'match':'GET limit=','times':0,'body':" LIST("5", POD("a", "1")) "},"
-          "{'match':'GET watch=1','times':0,'lines':[" EVENT("ADDED", "b", "6") "," HANG "]}]",
+          "[{'match':'GET limit=','times':0,'body':" LIST(
+              "5", POD("a", "1")) "},"
+                                  "{'match':'GET watch=1','times':0,'lines':[" EVENT("ADDED", "b", "6") "," HANG "]}]",
           NULL);
     kfx_watch_t *more[12]; /* over HTTP/1 each needs a connection of its own: more than 4 */
     recorder_t recs[12];
@@ -341,8 +380,10 @@ static void test_wait_object(void **state)
 {
     (void)state;
     fake_t *fake = fake_start(
-        "[{'match':'GET limit=','body':{'metadata':{'resourceVersion':'5'},'items':[{'metadata':{'name':'s'},'data':{}}]}},"
-        "{'match':'GET watch=1','lines':[{'line':{'type':'MODIFIED','object':{'metadata':{'name':'s','resourceVersion':'6'},"
+        "[{'match':'GET "
+        "limit=','body':{'metadata':{'resourceVersion':'5'},'items':[{'metadata':{'name':'s'},'data':{}}]}},"
+        "{'match':'GET "
+        "watch=1','lines':[{'line':{'type':'MODIFIED','object':{'metadata':{'name':'s','resourceVersion':'6'},"
         "'data':{'kubeconfig':'eA=='}}}}," HANG "]},"
         "{'match':'GET limit=','times':0,'status':403,'body':{'reason':'Forbidden','message':'no rights'}}]",
         0);

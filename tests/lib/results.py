@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Turns the output of a test runner into results, one line a test: state, name, reason, parted by tabs.
 
-    results.py meson TESTLOG.json LABEL OUT     meson's log; programs that print cmocka's or TAP lines are counted by these
+    results.py meson TESTLOG.json LABEL OUT     meson's log; a program that prints cmocka's, TAP or unittest's lines is counted
+                                                by these, any other one as one test
     results.py tap   FILE         LABEL OUT     TAP of bats
 
 The output of failed programs is printed, so that it stands in the step's log.
@@ -13,7 +14,11 @@ import sys
 CMOCKA = re.compile(r"\[\s*(OK|FAILED|SKIPPED|ERROR)\s*\] (?!---)([A-Za-z_]\w*)\s*$")
 CMOCKA_GROUP = re.compile(r"\[={10}\] .*Running \d+ test")
 TAP = re.compile(r"^(not ok|ok)\s+\d+\s*-?\s*(.*?)(?:\s+#\s*(skip|todo)\b\s*(.*))?$", re.IGNORECASE)
-STATES = {"OK": "pass", "FAILED": "fail", "ERROR": "fail", "SKIPPED": "skip"}
+# Between the name and the word that ends it there may be a description and whatever the test printed.
+UNITTEST = re.compile(
+    r"^(\w+) \(([\w.]+)\)(?:(?!^\w+ \([\w.]+\)).)*?\.\.\. (?:(?!^\w+ \([\w.]+\)).)*?(ok|FAIL|ERROR|skipped '[^\n]*')$",
+    re.MULTILINE | re.DOTALL)
+STATES = {"OK": "pass", "FAIL": "fail", "FAILED": "fail", "ERROR": "fail", "SKIPPED": "skip"}
 
 
 def cmocka_results(text):
@@ -42,11 +47,20 @@ def tap_results(text):
     return results
 
 
+def unittest_results(text):
+    results = []
+    for found in UNITTEST.finditer(text):
+        word, _, reason = found.group(3).partition(" ")
+        name = ".".join(found.group(2).split(".")[1:]) or found.group(1)
+        results.append((STATES[word.upper()], name, reason))
+    return results
+
+
 def program_results(test):
     """Of one program that meson ran."""
     name, outcome = test["name"].split(" / ")[-1], test["result"]
     text = (test.get("stdout") or "") + "\n" + (test.get("stderr") or "")
-    found = cmocka_results(text) or tap_results(test.get("stdout") or "")
+    found = cmocka_results(text) or tap_results(test.get("stdout") or "") or unittest_results(text)
     results = [(state, f"{name}: {one}", reason) for state, one, reason in found]
     good = outcome in ("OK", "EXPECTEDFAIL")
     if outcome == "SKIP" and not any(state == "skip" for state, _, _ in results):

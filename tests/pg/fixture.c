@@ -1,5 +1,5 @@
 /* tests/pg/fixture.c: see fixture.h. */
-#include "fixture.h"
+#include "tests/pg/fixture.h"
 
 #include "base/file.h"
 #include "base/json.h"
@@ -24,7 +24,8 @@ int fixture_setup(void **state)
     kfx_error_t err = KFX_ERROR_INIT;
 
     fx->store = store_new();
-    fx->storage.bootstrap = (kfx_bootstrap_t){.ns = NS, .postgres_host = "127.0.0.1", .secrets = store_secrets(fx->store)};
+    fx->storage.bootstrap =
+        (kfx_bootstrap_t){.ns = NS, .postgres_host = "127.0.0.1", .secrets = store_secrets(fx->store)};
     if (kfx_bootstrap_secrets(&fx->storage.bootstrap, "postgres-postgresql", extra, &fx->ca_pem, &err) < 0)
         fail_msg("%s", err.msg);
     KFX_SECRET json_t *password = store_get(fx->store, NS, KFX_SECRET_ADMIN_PASSWORD);
@@ -96,8 +97,8 @@ void plane_result(plane_t *plane, bool deleting, kfx_result_t *result)
         kfx_copy(child->hash, sizeof child->hash, hash ? hash : "");
         child->owned = true;
     }
-    kfx_storage_job_t job = {.plane = plane->name, .uid = plane->uid, .deleting = deleting, .digest = &digest, .may = may,
-                             .arg = plane};
+    kfx_storage_job_t job = {
+        .plane = plane->name, .uid = plane->uid, .deleting = deleting, .digest = &digest, .may = may, .arg = plane};
     memset(result, 0, sizeof *result);
     kfx_storage_run(&plane->fx->storage, &job, result);
 }
@@ -147,8 +148,12 @@ kfx_pg_t *plane_connect(plane_t *plane, const char *database, kfx_error_t *err)
         kfx_error_set(err, KFX_E_NOT_FOUND, "no usable Secret");
         return NULL;
     }
-    kfx_pg_opts_t opts = {.host = "127.0.0.1", .port = plane->fx->server.port, .user = names.login, .password = password,
-                          .database = database ? database : names.database, .ca_pem = plane->fx->ca_pem};
+    kfx_pg_opts_t opts = {.host = "127.0.0.1",
+                          .port = plane->fx->server.port,
+                          .user = names.login,
+                          .password = password,
+                          .database = database ? database : names.database,
+                          .ca_pem = plane->fx->ca_pem};
     return kfx_pg_connect(&opts, err);
 }
 
@@ -157,8 +162,12 @@ kfx_pg_t *admin(fixture_t *fx, const char *database)
     KFX_SECRET json_t *secret = store_get(fx->store, NS, KFX_SECRET_ADMIN_PASSWORD);
     KFX_FREE char *password = kfx_secret_value(secret, "postgres-password", NULL);
     kfx_error_t err = KFX_ERROR_INIT;
-    kfx_pg_opts_t opts = {.host = "127.0.0.1", .port = fx->server.port, .user = "postgres", .password = password,
-                          .database = database, .ca_pem = fx->ca_pem};
+    kfx_pg_opts_t opts = {.host = "127.0.0.1",
+                          .port = fx->server.port,
+                          .user = "postgres",
+                          .password = password,
+                          .database = database,
+                          .ca_pem = fx->ca_pem};
     kfx_pg_t *pg = kfx_pg_connect(&opts, &err);
     if (!pg)
         fail_msg("%s", err.msg);

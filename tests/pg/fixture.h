@@ -1,11 +1,12 @@
-/* tests/pg/fixture.h: what the tests of one server share: the agent's parts on a real server, one plane after another. */
+/* tests/pg/fixture.h: what the tests of one server share: the agent's parts on a real server, one plane after another.
+ */
 #ifndef KFX_TEST_PG_FIXTURE_H
 #define KFX_TEST_PG_FIXTURE_H
 
-#include "server.h"
 #include "storage-agent/database.h"
 #include "storage-agent/task.h"
-#include "store.h"
+#include "tests/pg/server.h"
+#include "tests/pg/store.h"
 
 #include <stdatomic.h>
 
@@ -25,8 +26,8 @@ typedef struct {
     fixture_t *fx;
     const char *name;
     char uid[37];
-    bool space;   /* the digest shows the Namespace … */
-    bool secret;  /* … and the Secret as it stands in the store */
+    bool space;      /* the digest shows the Namespace … */
+    bool secret;     /* … and the Secret as it stands in the store */
     atomic_int left; /* statements and writes it may still make; < 0: as many as it likes */
     atomic_int asked;
 } plane_t;

@@ -1,5 +1,5 @@
 /* tests/pg/server.c: see server.h. */
-#include "server.h"
+#include "tests/pg/server.h"
 
 #include "base/clock.h"
 #include "base/file.h"
@@ -56,7 +56,8 @@ static void free_port(char port[8])
     struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     socklen_t len = sizeof address;
     KFX_CLOSE int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (fd < 0 || bind(fd, (struct sockaddr *)&address, len) < 0 || getsockname(fd, (struct sockaddr *)&address, &len) < 0)
+    if (fd < 0 || bind(fd, (struct sockaddr *)&address, len) < 0 ||
+        getsockname(fd, (struct sockaddr *)&address, &len) < 0)
         die("no free port");
     snprintf(port, 8, "%u", ntohs(address.sin_port));
 }
@@ -110,8 +111,8 @@ void pg_server_make(pg_server_t *self, const char *password, const char *cert_pe
     put(self, "hba", "hostssl all all 127.0.0.1/32 scram-sha-256\n"); /* as in the cluster: no plain text */
     KFX_FREE char *data = kfx_xasprintf("%s/data", self->dir);
     KFX_FREE char *pwfile = kfx_xasprintf("--pwfile=%s/password", self->dir);
-    const char *argv[] = {BIN "initdb", "-D", data, "-U", "postgres", "--auth=scram-sha-256", pwfile, "--no-sync", "-E", "UTF8",
-                    "--locale=C.UTF-8", NULL};
+    const char *argv[] = {BIN "initdb", "-D",        data, "-U",   "postgres",         "--auth=scram-sha-256",
+                          pwfile,       "--no-sync", "-E", "UTF8", "--locale=C.UTF-8", NULL};
     pid_t pid = spawn(self, argv);
     if (waitpid(pid, &status, 0) != pid || status != 0) {
         KFX_FREE char *log = pg_server_log(self);
@@ -138,9 +139,34 @@ void pg_server_start(pg_server_t *self)
 
     if (!*self->port)
         free_port(self->port);
-    const char *argv[] = {BIN "postgres", "-D", data, "-p", self->port, "-c", "listen_addresses=127.0.0.1", "-c", hba, "-c", "ssl=on",
-                    "-c", cert, "-c", key, "-c", sockets, "-c", "fsync=off", "-c", "log_statement=all", "-c",
-                    "log_min_error_statement=error", "-c", "log_connections=on", "-c", "max_connections=60", NULL};
+    const char *argv[] = {BIN "postgres",
+                          "-D",
+                          data,
+                          "-p",
+                          self->port,
+                          "-c",
+                          "listen_addresses=127.0.0.1",
+                          "-c",
+                          hba,
+                          "-c",
+                          "ssl=on",
+                          "-c",
+                          cert,
+                          "-c",
+                          key,
+                          "-c",
+                          sockets,
+                          "-c",
+                          "fsync=off",
+                          "-c",
+                          "log_statement=all",
+                          "-c",
+                          "log_min_error_statement=error",
+                          "-c",
+                          "log_connections=on",
+                          "-c",
+                          "max_connections=60",
+                          NULL};
     self->pid = spawn(self, argv);
     int64_t deadline = kfx_now_ms() + START_MS;
     while (!answers(self)) {

@@ -7,10 +7,10 @@
 #include <sys/types.h>
 
 typedef struct {
-    char dir[64];  /* data in dir/data, log in dir/log */
+    char dir[64]; /* data in dir/data, log in dir/log */
     char port[8];
-    pid_t pid;     /* 0: not running */
-    uid_t uid;     /* the server refuses to be root */
+    pid_t pid; /* 0: not running */
+    uid_t uid; /* the server refuses to be root */
     gid_t gid;
 } pg_server_t;
 

@@ -1,5 +1,5 @@
 /* tests/pg/store.c: see store.h. */
-#include "store.h"
+#include "tests/pg/store.h"
 
 #include "base/json.h"
 #include "base/mem.h"

@@ -1,6 +1,6 @@
 /* The storage agent on a real PostgreSQL 15: bootstrap, create, repair, crash after every statement, isolation, drop,
  * outage, many planes at once. Ends with 77 (skipped) where the server's programs are not installed. */
-#include "fixture.h"
+#include "tests/pg/fixture.h"
 
 #include "base/clock.h"
 #include "base/file.h"
@@ -59,10 +59,13 @@ static void test_bootstrap(void **state)
         fail_msg("%s", err.msg);
     KFX_FREE char *role = ask_sql(pg, "SELECT current_user");
     assert_string_equal(role, "kubeflex_storage");
-    assert_int_equal(count_sql(pg, "SELECT count(*) FROM pg_roles WHERE rolname = current_user AND NOT rolsuper AND rolcreatedb"
-                                   " AND rolcreaterole AND NOT rolreplication AND NOT rolbypassrls"), 1);
+    assert_int_equal(
+        count_sql(pg, "SELECT count(*) FROM pg_roles WHERE rolname = current_user AND NOT rolsuper AND rolcreatedb"
+                      " AND rolcreaterole AND NOT rolreplication AND NOT rolbypassrls"),
+        1);
     assert_int_equal(count_sql(pg, "SELECT count(*) FROM pg_database d, aclexplode(d.datacl) a WHERE a.grantee = 0"
-                                   " AND d.datname IN ('postgres', 'template1')"), 0);
+                                   " AND d.datname IN ('postgres', 'template1')"),
+                     0);
     /* From here on the superuser's password is not needed. */
     KFX_SECRET json_t *secret = store_get(fx->store, NS, KFX_SECRET_ADMIN_PASSWORD);
     KFX_FREE char *password = kfx_secret_value(secret, "postgres-password", NULL);
@@ -83,7 +86,8 @@ static void test_bootstrap(void **state)
     KFX_PG kfx_pg_t *closed = kfx_bootstrap_connect(&fx->storage.bootstrap, &err);
     assert_non_null(closed);
     assert_int_equal(count_sql(super, "SELECT count(*) FROM pg_database d, aclexplode(d.datacl) a WHERE a.grantee = 0"
-                                      " AND d.datname = 'template1'"), 0);
+                                      " AND d.datname = 'template1'"),
+                     0);
 }
 
 static void test_create(void **state)
@@ -117,19 +121,26 @@ static void test_create(void **state)
     KFX_FREE char *owner = ask_sql(pg, "SELECT tableowner FROM pg_tables WHERE tablename = 'kine'");
     assert_string_equal(owner, names.owner);
     KFX_PG kfx_pg_t *super = admin(fx, "postgres");
-    KFX_FREE char *settings = ask_sql(super, "SELECT setconfig FROM pg_db_role_setting s JOIN pg_roles r ON r.oid = s.setrole"
-                                             " WHERE r.rolname = '%s'", names.login);
+    KFX_FREE char *settings = ask_sql(super,
+                                      "SELECT setconfig FROM pg_db_role_setting s JOIN pg_roles r ON r.oid = s.setrole"
+                                      " WHERE r.rolname = '%s'",
+                                      names.login);
     assert_non_null(strstr(settings, "statement_timeout=120s"));
     assert_non_null(strstr(settings, "idle_in_transaction_session_timeout=60s"));
-    assert_int_equal(count_sql(super, "SELECT count(*) FROM pg_roles WHERE rolname IN ('%s', '%s') AND (rolsuper OR rolcreatedb"
-                                      " OR rolcreaterole OR rolreplication OR rolbypassrls)", names.owner, names.login), 0);
+    assert_int_equal(
+        count_sql(super,
+                  "SELECT count(*) FROM pg_roles WHERE rolname IN ('%s', '%s') AND (rolsuper OR rolcreatedb"
+                  " OR rolcreaterole OR rolreplication OR rolbypassrls)",
+                  names.owner, names.login),
+        0);
     assert_int_equal(count_sql(super, "SELECT rolconnlimit FROM pg_roles WHERE rolname = '%s'", names.login),
                      KFX_DB_CONNECTION_LIMIT);
     assert_int_equal(count_sql(super, "SELECT rolcanlogin::int FROM pg_roles WHERE rolname = '%s'", names.owner), 0);
-    KFX_FREE char *comment = ask_sql(super, "SELECT shobj_description(oid, 'pg_database') FROM pg_database WHERE datname = '%s'",
-                                     names.database);
+    KFX_FREE char *comment = ask_sql(
+        super, "SELECT shobj_description(oid, 'pg_database') FROM pg_database WHERE datname = '%s'", names.database);
     assert_non_null(strstr(comment, "cp1"));
-    KFX_FREE char *scram = ask_sql(super, "SELECT left(rolpassword, 14) FROM pg_authid WHERE rolname = '%s'", names.login);
+    KFX_FREE char *scram =
+        ask_sql(super, "SELECT left(rolpassword, 14) FROM pg_authid WHERE rolname = '%s'", names.login);
     assert_string_equal(scram, "SCRAM-SHA-256$");
 }
 
@@ -162,6 +173,39 @@ static void hash_of(plane_t *plane, char out[32])
     kfx_copy(out, 32, hash ? hash : "");
 }
 
+/* How a database of ours looks to those who may look at everything. */
+static void assert_settled(kfx_pg_t *super, const kfx_storage_names_t *names)
+{
+    KFX_FREE char *state =
+        ask_sql(super,
+                "SELECT concat_ws(' ', d.datallowconn, d.datconnlimit, l.rolcanlogin, l.rolconnlimit, "
+                "pg_has_role(l.oid, d.datdba, 'USAGE'), pg_has_role('kubeflex_storage', d.datdba, 'USAGE'), "
+                "(SELECT count(*) FROM aclexplode(d.datacl) a WHERE a.grantee = 0), cardinality(s.setconfig), "
+                "'statement_timeout=120s' = ANY (s.setconfig), shobj_description(d.oid, 'pg_database') LIKE '%%uid%%') "
+                "FROM pg_database d JOIN pg_roles l ON l.rolname = '%s' "
+                "JOIN pg_db_role_setting s ON s.setdatabase = d.oid AND s.setrole = l.oid WHERE d.datname = '%s'",
+                names->login, names->database);
+    assert_string_equal(state, "t 32 t 32 t t 0 3 t t");
+}
+
+/* statement: %1$s is the database, %2$s the login role. */
+static void mischief_done(kfx_pg_t *super, const char *statement, const char *database, const char *login)
+{
+    char sql[512];
+    size_t n = 0;
+    for (const char *c = statement; *c && n + KFX_PG_NAME_SIZE < sizeof sql;) {
+        bool first = strncmp(c, "%1$s", 4) == 0;
+        if (first || strncmp(c, "%2$s", 4) == 0) {
+            n += (size_t)snprintf(sql + n, sizeof sql - n, "%s", first ? database : login);
+            c += 4;
+        } else {
+            sql[n++] = *c++;
+        }
+    }
+    sql[n] = '\0';
+    do_sql(super, "%s", sql);
+}
+
 static void test_repair(void **state)
 {
     plane_t plane = plane_new(*state, "repair");
@@ -184,15 +228,25 @@ static void test_repair(void **state)
     plane.secret = false;
     assert_int_equal(plane_run(&plane, false), KFX_OUTCOME_OK);
     assert_ready(&plane);
-    /* Opened to everybody, settings gone, limit gone, login ended: put right. */
-    do_sql(super, "GRANT ALL ON DATABASE \"%s\" TO PUBLIC", names.database);
-    do_sql(super, "ALTER ROLE \"%s\" IN DATABASE \"%s\" RESET role", names.login, names.database);
-    do_sql(super, "ALTER ROLE \"%s\" NOLOGIN CONNECTION LIMIT -1", names.login);
-    do_sql(super, "REVOKE \"%s\" FROM \"%s\"", names.owner, names.login);
-    assert_int_equal(plane_run(&plane, false), KFX_OUTCOME_OK);
-    assert_ready(&plane);
-    assert_int_equal(count_sql(super, "SELECT count(*) FROM pg_database d, aclexplode(d.datacl) a WHERE a.grantee = 0"
-                                      " AND d.datname = '%s'", names.database), 0);
+    /* Each thing that somebody may undo is put right, whichever it is. */
+    static const char *const mischief[] = {
+        "GRANT CONNECT ON DATABASE \"%1$s\" TO PUBLIC",
+        "ALTER ROLE \"%2$s\" IN DATABASE \"%1$s\" RESET role",
+        "ALTER ROLE \"%2$s\" IN DATABASE \"%1$s\" SET statement_timeout = 0",
+        "ALTER ROLE \"%2$s\" CONNECTION LIMIT -1",
+        "ALTER ROLE \"%2$s\" NOLOGIN",
+        "ALTER DATABASE \"%1$s\" CONNECTION LIMIT -1",
+        "ALTER DATABASE \"%1$s\" ALLOW_CONNECTIONS false",
+        "REVOKE \"%1$s\" FROM \"%2$s\"",
+        "REVOKE \"%1$s\" FROM kubeflex_storage",
+        "COMMENT ON DATABASE \"%1$s\" IS 'mine'",
+    };
+    for (size_t i = 0; i < KFX_COUNT(mischief); i++) {
+        mischief_done(super, mischief[i], names.database, names.login);
+        assert_int_equal(plane_run(&plane, false), KFX_OUTCOME_OK);
+        assert_ready(&plane);
+        assert_settled(super, &names);
+    }
     /* A database of our name that belongs to somebody else is left alone and said to be so. */
     do_sql(super, "ALTER DATABASE \"%s\" OWNER TO postgres", names.database);
     assert_int_equal(plane_run(&plane, false), KFX_OUTCOME_RETRY);
@@ -295,9 +349,13 @@ static void test_isolation(void **state)
             assert_int_equal(err.code, KFX_E_FORBIDDEN);
         }
         /* Nothing beyond its own. */
-        static const char *const attempts[] = {
-            "CREATE ROLE mallory", "CREATE DATABASE mallory", "SET ROLE kubeflex_storage", "SET ROLE postgres",
-            "GRANT pg_read_server_files TO CURRENT_USER", "SELECT * FROM pg_authid", "COPY (SELECT 1) TO PROGRAM 'true'"};
+        static const char *const attempts[] = {"CREATE ROLE mallory",
+                                               "CREATE DATABASE mallory",
+                                               "SET ROLE kubeflex_storage",
+                                               "SET ROLE postgres",
+                                               "GRANT pg_read_server_files TO CURRENT_USER",
+                                               "SELECT * FROM pg_authid",
+                                               "COPY (SELECT 1) TO PROGRAM 'true'"};
         kfx_error_t err = KFX_ERROR_INIT;
         KFX_PG kfx_pg_t *pg = plane_connect(&planes[i], NULL, &err);
         for (size_t j = 0; j < KFX_COUNT(attempts); j++) {
@@ -310,12 +368,17 @@ static void test_isolation(void **state)
     plane_names(&planes[0], &target);
     char password[KFX_PASSWORD_SIZE];
     assert_true(plane_password(&planes[0], password));
-    kfx_pg_opts_t plain = {.host = "127.0.0.1", .port = fx->server.port, .user = target.login, .password = password,
+    kfx_pg_opts_t plain = {.host = "127.0.0.1",
+                           .port = fx->server.port,
+                           .user = target.login,
+                           .password = password,
                            .database = target.database};
     assert_null(kfx_pg_connect(&plain, NULL));
     for (size_t i = 0; i < KFX_COUNT(names); i++)
         assert_int_equal(plane_run(&planes[i], true), KFX_OUTCOME_GONE);
-    assert_int_equal(count_sql(super, "SELECT count(*) FROM pg_database WHERE datname IN ('bystander', 'postgres', 'template1')"), 3);
+    assert_int_equal(
+        count_sql(super, "SELECT count(*) FROM pg_database WHERE datname IN ('bystander', 'postgres', 'template1')"),
+        3);
 }
 
 static void test_drop_with_sessions(void **state)
@@ -339,7 +402,11 @@ static void test_drop_with_sessions(void **state)
 
 static void test_names(void **state)
 {
-    static const char *const names[] = {"1cp", "user", "a-b.c-d", "we\"ird", "o'brien; DROP DATABASE postgres; --",
+    static const char *const names[] = {"1cp",
+                                        "user",
+                                        "a-b.c-d",
+                                        "we\"ird",
+                                        "o'brien; DROP DATABASE postgres; --",
                                         "abcdefghijklmnopqrstuvwxyz-0123456789-abcdefghijklmnopqrstuvwxyz"};
     for (size_t i = 0; i < KFX_COUNT(names); i++) {
         plane_t plane = plane_new(*state, names[i]);
@@ -370,7 +437,8 @@ static void test_paused_agent(void **state)
     create(&plane);
     plane_names(&plane, &names);
     KFX_PG kfx_pg_t *pg = kfx_bootstrap_connect(&fx->storage.bootstrap, &err);
-    kfx_db_t db = {.pg = pg, .names = &names, .plane = plane.name, .uid = plane.uid, .self = KFX_STORAGE_ROLE, .may = always};
+    kfx_db_t db = {
+        .pg = pg, .names = &names, .plane = plane.name, .uid = plane.uid, .self = KFX_STORAGE_ROLE, .may = always};
     assert_int_equal(kfx_db_lock(&db, &err), 0);
     kfx_result_t *result = kfx_xcalloc(1, sizeof *result);
     plane_result(&plane, true, result);
@@ -489,13 +557,20 @@ static void test_no_password_in_logs(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_bootstrap),          cmocka_unit_test(test_create),
-        cmocka_unit_test(test_idempotent),         cmocka_unit_test(test_repair),
-        cmocka_unit_test(test_foreign_secret),     cmocka_unit_test(test_api_server_away),
-        cmocka_unit_test(test_crash_create),       cmocka_unit_test(test_crash_delete),
-        cmocka_unit_test(test_isolation),          cmocka_unit_test(test_drop_with_sessions),
-        cmocka_unit_test(test_names),              cmocka_unit_test(test_paused_agent),
-        cmocka_unit_test(test_outage),             cmocka_unit_test(test_concurrency),
+        cmocka_unit_test(test_bootstrap),
+        cmocka_unit_test(test_create),
+        cmocka_unit_test(test_idempotent),
+        cmocka_unit_test(test_repair),
+        cmocka_unit_test(test_foreign_secret),
+        cmocka_unit_test(test_api_server_away),
+        cmocka_unit_test(test_crash_create),
+        cmocka_unit_test(test_crash_delete),
+        cmocka_unit_test(test_isolation),
+        cmocka_unit_test(test_drop_with_sessions),
+        cmocka_unit_test(test_names),
+        cmocka_unit_test(test_paused_agent),
+        cmocka_unit_test(test_outage),
+        cmocka_unit_test(test_concurrency),
         cmocka_unit_test(test_no_password_in_logs),
     };
 
