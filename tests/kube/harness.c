@@ -15,7 +15,7 @@
 #include <sys/socket.h>
 #include <sys/wait.h>
 
-#define LIMIT_MS 10000
+#define LIMIT_MS 30000 /* a busy machine is no failure */
 
 static char dir[64];
 

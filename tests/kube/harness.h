@@ -30,7 +30,7 @@ char *harness_file(const char *name); /* content; caller frees */
 /* script: JSON with ' for ", for readability. port 0: any. */
 fake_t *fake_start(const char *script, int port);
 void fake_stop(fake_t **fake_p);
-/* Waits until the server has seen n requests that match "METHOD text" (as in a rule); fails the test after 10 s. The
+/* Waits until the server has seen n requests that match "METHOD text" (as in a rule); fails the test after 30 s. The
  * n-th one, borrowed. */
 const json_t *fake_wait(fake_t *fake, const char *match, size_t n);
 /* How many it has seen until now. */

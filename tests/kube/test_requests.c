@@ -343,7 +343,7 @@ static void count_done(void *ctx, kfx_request_t *req)
 
 static void dispatch_until(kfx_mailbox_t *box, const int *value, int wanted)
 {
-    int64_t deadline = kfx_now_ms() + 10000;
+    int64_t deadline = kfx_now_ms() + 30000;
     while (*value < wanted) {
         zmq_pollitem_t item = {.socket = zsock_resolve(kfx_mailbox_sock(box)), .events = ZMQ_POLLIN};
         zmq_poll(&item, 1, 100);
