@@ -1,6 +1,6 @@
-/* kube/events.h: Kubernetes Events (core/v1 shape through events.k8s.io/v1), deduplicated: a repeat of the same (object,
- * type, reason, message) within 10 minutes raises series.count of the first instead of making a new object. Asynchronous,
- * lossy under pressure (64 pending), never blocks.  Single-threaded: the mailbox owner. */
+/* kube/events.h: Kubernetes Events (core/v1 shape through events.k8s.io/v1), deduplicated: a repeat of the same
+ * (object, type, reason, message) within 10 minutes raises series.count of the first instead of making a new object.
+ * Asynchronous, lossy under pressure (64 pending), never blocks.  Single-threaded: the mailbox owner. */
 #ifndef KFX_KUBE_EVENTS_H
 #define KFX_KUBE_EVENTS_H
 

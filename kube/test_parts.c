@@ -230,12 +230,13 @@ static char names[] = {'a', '\0', 'b', '\0', 'c', '\0', 'd', '\0', 'A', '\0'};
 
 static void note(void *arg)
 {
-    strcat(ran, arg);
+    size_t used = strlen(ran);
+    snprintf(ran + used, sizeof ran - used, "%s", (const char *)arg);
 }
 
 static void note_and_cancel(void *arg)
 {
-    strcat(ran, arg);
+    note(arg);
     kfx_timer_cancel(&timers, &t[1]);
     kfx_timer_arm(&timers, &t[0], 100, note, names + 8);
 }

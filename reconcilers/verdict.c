@@ -7,6 +7,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#define KIND_RETRY_MS 1000
+
 int kfx_verdict_set(kfx_verdict_t *verdict, kfx_outcome_t outcome, uint32_t retry_after_ms, const char *reason,
                     const char *fmt, ...)
 {
@@ -32,6 +34,13 @@ static bool other_controller(const kfx_error_t *error, int status)
     return status == 422 && strstr(error->msg, "Only one reference can have Controller set to true");
 }
 
+/* Admission plugin OwnerReferencesPermissionEnforcement looks kinds up in a list that it reads again every 30 s. Until
+ * then it refuses all that is owned by a kind whose definition is newer. */
+static bool kind_unknown_yet(const kfx_error_t *error)
+{
+    return error->code == KFX_E_FORBIDDEN && strstr(error->msg, "cannot find RESTMapping");
+}
+
 int kfx_verdict_error(kfx_verdict_t *verdict, const kfx_error_t *error, int status, const char *what)
 {
     if (namespace_ends(error))
@@ -41,6 +50,11 @@ int kfx_verdict_error(kfx_verdict_t *verdict, const kfx_error_t *error, int stat
         return kfx_verdict_set(verdict, KFX_OUTCOME_WAITING, KFX_RECHECK_MS, "NameConflict",
                                "%s: an object of that name belongs to another controller; remove it or choose another "
                                "name for the plane",
+                               what);
+    if (kind_unknown_yet(error))
+        return kfx_verdict_set(verdict, KFX_OUTCOME_RETRY, KIND_RETRY_MS, "ReconcileError",
+                               "%s: the API server's admission does not know the new kind ControlPlane yet; it looks "
+                               "again every 30 s, nothing needs to be done",
                                what);
     switch (error->code) {
     case KFX_E_FENCED:

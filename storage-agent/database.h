@@ -19,7 +19,10 @@
 #include "storage-agent/names.h"
 #include "storage-agent/pg.h"
 
-#define KFX_DB_CONNECTION_LIMIT 32 /* per plane: kine's pool twice, while one pod replaces another */
+/* Per plane. kine 0.17.5 must not be bounded by its own pool (a write holds one connection while it waits for a second:
+ * enough writes at once would wait for each other for ever), so this is the bound. An API server that starts reads some 60
+ * kinds at once; refused, it would try again a second later, and one pod may replace another meanwhile. */
+#define KFX_DB_CONNECTION_LIMIT 128
 
 typedef struct {
     bool owner; /* the roles exist */

@@ -3,27 +3,27 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-static void leave (int signal_number)
+static void leave(int signal_number)
 {
-    (void) signal_number;
-    _exit (0);
+    (void)signal_number;
+    _exit(0);
 }
 
-static void reap (int signal_number)
+static void reap(int signal_number)
 {
-    (void) signal_number;
-    while (waitpid (-1, NULL, WNOHANG) > 0)
+    (void)signal_number;
+    while (waitpid(-1, NULL, WNOHANG) > 0)
         ;
 }
 
-int main (void)
+int main(void)
 {
     struct sigaction action = {.sa_handler = reap, .sa_flags = SA_RESTART | SA_NOCLDSTOP};
 
-    sigaction (SIGCHLD, &action, NULL);
+    sigaction(SIGCHLD, &action, NULL);
     action.sa_handler = leave;
-    sigaction (SIGTERM, &action, NULL);
-    sigaction (SIGINT, &action, NULL);
+    sigaction(SIGTERM, &action, NULL);
+    sigaction(SIGINT, &action, NULL);
     for (;;)
-        pause ();
+        pause();
 }
