@@ -5,7 +5,11 @@
 #include <stdio.h>
 #include <string.h>
 
-#define PROBE_FIRST_MS 20 /* Service rules lag the pod's readiness by some tens of milliseconds */
+#define PROBE_FIRST_MS 20
+/* Service rules lag the pod's readiness: kube-proxy writes them at most once a second (its minSyncPeriod). So the pause
+ * stays short for the first tries, which cover that second, and grows to the cap after them. */
+#define PROBE_SHORT_MS 160
+#define PROBE_SHORT_TRIES 12
 #define PROBE_CAP_MS 1000
 #define REPROBE_MS 45000 /* ± 15 s, so that a fleet does not knock at once */
 #define REPROBE_SPREAD_MS 15000
@@ -22,10 +26,10 @@ static void not_ready(kfx_run_t *run, uint32_t retry_after_ms, const char *what)
 
 static uint32_t next_probe_ms(unsigned failures)
 {
-    uint32_t wait = PROBE_FIRST_MS;
-    while (failures-- > 0 && wait < PROBE_CAP_MS)
+    uint32_t wait = PROBE_FIRST_MS, cap = failures < PROBE_SHORT_TRIES ? PROBE_SHORT_MS : PROBE_CAP_MS;
+    while (failures-- > 0 && wait < cap)
         wait *= 2;
-    return wait < PROBE_CAP_MS ? wait : PROBE_CAP_MS;
+    return wait < cap ? wait : cap;
 }
 
 static void probe(kfx_run_t *run)

@@ -161,6 +161,12 @@ static void test_life(void **state)
     assert_int_equal(w->result.retry_after_ms, 20);
     run_task(w);
     assert_int_equal(w->result.retry_after_ms, 40);
+    for (int i = 2; i < 12; i++) {
+        run_task(w);
+        assert_in_range(w->result.retry_after_ms, 80, 160); /* a Service's rules may need a second */
+    }
+    run_task(w);
+    assert_int_equal(w->result.retry_after_ms, 1000);
     w->api.probe_rc = 0;
     run_task(w);
     assert_condition(w, "Ready", "True", "Available");
