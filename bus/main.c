@@ -3,6 +3,7 @@
 #include "base/health.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/process.h"
 #include "bus/broker.h"
 #include "bus/keystore.h"
 #include "bus/signals.h"
@@ -51,23 +52,12 @@ static const struct option long_options[] = {
     {NULL, 0, NULL, 0},
 };
 
-static int set_level(const char *level)
-{
-    static const char *const names[] = {"error", "warn", "info", "debug"};
-    for (size_t i = 0; i < KFX_COUNT(names); i++) {
-        if (strcmp(level, names[i]) == 0) {
-            kfx_log_set_level((kfx_log_level_t)i);
-            return 0;
-        }
-    }
-    return -1;
-}
-
 /* 0 to go on, else the exit code plus one. */
 static int parse(int argc, char **argv, options_t *o)
 {
-    int c;
-    char *end;
+    int c, rc = 0;
+    long hold = 0;
+    kfx_error_t err = KFX_ERROR_INIT;
     while ((c = getopt_long(argc, argv, "", long_options, NULL)) != -1) {
         switch (c) {
         case 'b': o->bind = optarg; break;
@@ -79,21 +69,17 @@ static int parse(int argc, char **argv, options_t *o)
         case 'e': o->health = optarg; break;
         case 'i': o->instance = optarg; break;
         case 'o':
-            o->hold_ms = strtol(optarg, &end, 10);
-            if (*end || end == optarg || o->hold_ms < 0 || o->hold_ms > 60000) {
-                fprintf(stderr, "kubeflex-bus: --hold: milliseconds from 0 to 60000, not \"%s\"\n", optarg);
-                return 3;
-            }
+            rc = kfx_option_number("--hold", optarg, 0, 60000, &hold, &err);
+            o->hold_ms = hold;
             break;
-        case 'l':
-            if (set_level(optarg) != 0) {
-                fprintf(stderr, "kubeflex-bus: --log-level: error, warn, info or debug, not \"%s\"\n", optarg);
-                return 3;
-            }
-            break;
+        case 'l': rc = kfx_option_log_level(optarg, &err); break;
         case 'h': fputs(usage, stdout); return 1;
         case 'v': puts("kubeflex-bus " KFX_VERSION); return 1;
         default: fputs(usage, stderr); return 3;
+        }
+        if (rc != 0) {
+            fprintf(stderr, "kubeflex-bus: %s\n", err.msg);
+            return 3;
         }
     }
     if (optind < argc) {

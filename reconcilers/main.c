@@ -3,6 +3,7 @@
 #include "base/health.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/process.h"
 #include "bus/worker.h"
 #include "kube/client.h"
 #include "kube/probe.h"
@@ -10,7 +11,6 @@
 #include "reconcilers/render.h"
 #include "reconcilers/run.h"
 
-#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -25,22 +25,6 @@ typedef struct {
     kfx_kube_t *kube;
     kfx_worker_t *worker;
 } program_t;
-
-static volatile sig_atomic_t signaled;
-
-static void on_signal(int number)
-{
-    (void)number;
-    signaled = 1;
-}
-
-/* Until the worker brings its own handlers: process 1 of a container has no default ones. */
-static void catch_signals(void)
-{
-    struct sigaction action = {.sa_handler = on_signal};
-    sigaction(SIGTERM, &action, NULL);
-    sigaction(SIGINT, &action, NULL);
-}
 
 static int op_call(void *ctx, kfx_request_t *req, kfx_error_t *err)
 {
@@ -82,7 +66,7 @@ static int wait_for_keys(program_t *program, const kfx_reconciler_options_t *opt
     char name[128], last[sizeof(((kfx_error_t *)0)->msg)] = "";
     KFX_FREE char *collection = kfx_xasprintf("/api/v1/namespaces/%s/secrets", options->ns);
     kfx_bus_role_secret(role, name);
-    for (unsigned attempt = 0; !signaled; attempt++) {
+    for (unsigned attempt = 0; !kfx_stop_asked(); attempt++) {
         kfx_error_t err = KFX_ERROR_INIT;
         kfx_health_beat();
         KFX_JSON json_t *secret =
@@ -92,9 +76,7 @@ static int wait_for_keys(program_t *program, const kfx_reconciler_options_t *opt
         if (strcmp(last, err.msg) != 0)
             kfx_log_warn("no keys for the bus yet", "secret", name, "error", err.msg, NULL);
         kfx_copy(last, sizeof(last), err.msg);
-        int64_t wait = kfx_backoff_ms(attempt, RETRY_BASE_MS, RETRY_CAP_MS);
-        struct timespec span = {.tv_sec = wait / 1000, .tv_nsec = (wait % 1000) * 1000000};
-        nanosleep(&span, NULL);
+        kfx_pause_ms(kfx_backoff_ms(attempt, RETRY_BASE_MS, RETRY_CAP_MS));
     }
     return -1;
 }
@@ -166,7 +148,7 @@ int main(int argc, char **argv)
         fprintf(stderr, "kubeflex-reconciler: %s\n", err.msg);
         return 1;
     }
-    catch_signals();
+    kfx_stop_catch();
     int rc = run(&program, &options, &err);
     kfx_worker_destroy(&program.worker); /* ends the pool's threads before what they use */
     kfx_reconciler_clear(&program.reconciler);

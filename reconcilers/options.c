@@ -1,7 +1,7 @@
 /* reconcilers/options.c: flags, each with a default from the environment. */
 #include "reconcilers/options.h"
 
-#include "base/log.h"
+#include "base/process.h"
 #include "proto/model.h"
 
 #include <getopt.h>
@@ -51,34 +51,6 @@ static const struct option options[] = {
     {NULL, 0, NULL, 0},
 };
 
-static const char *env_or(const char *name, const char *fallback)
-{
-    const char *value = getenv(name);
-    return value && *value ? value : fallback;
-}
-
-static int set_level(const char *text, kfx_error_t *err)
-{
-    static const char *const names[] = {"error", "warn", "info", "debug"};
-    for (size_t i = 0; i < KFX_COUNT(names); i++) {
-        if (strcmp(text, names[i]) == 0) {
-            kfx_log_set_level((kfx_log_level_t)i);
-            return 0;
-        }
-    }
-    return kfx_error_set(err, KFX_E_INVALID, "--log-level %s: choose error, warn, info or debug", text);
-}
-
-static int set_threads(kfx_reconciler_options_t *out, const char *text, kfx_error_t *err)
-{
-    char *end;
-    unsigned long n = strtoul(text, &end, 10);
-    if (*end || end == text || n < 1 || n > THREADS_MAX)
-        return kfx_error_set(err, KFX_E_INVALID, "--threads %s: give a number from 1 to %d", text, THREADS_MAX);
-    out->threads = (unsigned)n;
-    return 0;
-}
-
 static int check(kfx_reconciler_options_t *out, const char *type, kfx_error_t *err)
 {
     if (!type)
@@ -93,13 +65,13 @@ static int check(kfx_reconciler_options_t *out, const char *type, kfx_error_t *e
 
 int kfx_reconciler_options(int argc, char **argv, kfx_reconciler_options_t *out, kfx_error_t *err)
 {
-    const char *type = env_or("KFX_TYPE", NULL), *threads = env_or("KFX_THREADS", THREADS);
+    const char *type = kfx_env_or("KFX_TYPE", NULL), *threads = kfx_env_or("KFX_THREADS", THREADS);
     int c;
     *out = (kfx_reconciler_options_t){
-        .bus = env_or("KFX_BUS", "tcp://kubeflex-bus." KFX_SYSTEM_NAMESPACE ".svc:5570"),
-        .health = env_or("KFX_HEALTH", ":8081"),
-        .instance = env_or("POD_NAME", NULL),
-        .ns = env_or("KFX_NAMESPACE", KFX_SYSTEM_NAMESPACE),
+        .bus = kfx_env_or("KFX_BUS", "tcp://kubeflex-bus." KFX_SYSTEM_NAMESPACE ".svc:5570"),
+        .health = kfx_env_or("KFX_HEALTH", ":8081"),
+        .instance = kfx_env_or("POD_NAME", NULL),
+        .ns = kfx_env_or("KFX_NAMESPACE", KFX_SYSTEM_NAMESPACE),
     };
     while ((c = getopt_long(argc, argv, "", options, NULL)) != -1) {
         switch (c) {
@@ -117,7 +89,7 @@ int kfx_reconciler_options(int argc, char **argv, kfx_reconciler_options_t *out,
         case HELP: fputs(usage, stdout); return 0;
         case VERSION: puts("kubeflex-reconciler " KFX_VERSION); return 0;
         case 'l':
-            if (set_level(optarg, err))
+            if (kfx_option_log_level(optarg, err))
                 return -1;
             break;
         default: return kfx_error_set(err, KFX_E_INVALID, "see --help");
@@ -125,5 +97,9 @@ int kfx_reconciler_options(int argc, char **argv, kfx_reconciler_options_t *out,
     }
     if (optind < argc)
         return kfx_error_set(err, KFX_E_INVALID, "unexpected argument \"%.80s\"; see --help", argv[optind]);
-    return set_threads(out, threads, err) ? -1 : check(out, type, err);
+    long n;
+    if (kfx_option_number("--threads", threads, 1, THREADS_MAX, &n, err))
+        return -1;
+    out->threads = (unsigned)n;
+    return check(out, type, err);
 }

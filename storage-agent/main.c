@@ -8,6 +8,7 @@
 #include "base/health.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/process.h"
 #include "bus/worker.h"
 #include "kube/client.h"
 #include "storage-agent/kube_secrets.h"
@@ -15,7 +16,6 @@
 #include "storage-agent/task.h"
 
 #include <malloc.h>
-#include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
@@ -45,28 +45,6 @@ static bool may_write(void *arg)
     return !atomic_load(&agent->serving) || kfx_worker_lease_valid(agent->worker);
 }
 
-static volatile sig_atomic_t signaled;
-
-static void on_signal(int number)
-{
-    (void)number;
-    signaled = 1;
-}
-
-/* Until the worker brings its own handlers: process 1 of a container has no default ones. */
-static void catch_signals(void)
-{
-    struct sigaction action = {.sa_handler = on_signal};
-    sigaction(SIGTERM, &action, NULL);
-    sigaction(SIGINT, &action, NULL);
-}
-
-static void pause_ms(int64_t ms)
-{
-    struct timespec span = {.tv_sec = ms / 1000, .tv_nsec = (ms % 1000) * 1000000};
-    nanosleep(&span, NULL);
-}
-
 /* Says why once and then only when the reason changes. */
 static void tell(const char *what, const kfx_error_t *err, char last[256])
 {
@@ -81,13 +59,13 @@ static int wait_for_secrets(agent_t *agent, const kfx_storage_options_t *options
 {
     char last[256] = "";
 
-    for (unsigned attempt = 0; !signaled; attempt++) {
+    for (unsigned attempt = 0; !kfx_stop_asked(); attempt++) {
         kfx_error_t err = KFX_ERROR_INIT;
         kfx_health_beat();
         if (kfx_bootstrap_secrets(&agent->storage.bootstrap, options->service, options->extra_names, ca_pem, &err) == 0)
             return 0;
         tell("the Secrets of Postgres cannot be made yet", &err, last);
-        pause_ms(kfx_backoff_ms(attempt, RETRY_BASE_MS, RETRY_CAP_MS));
+        kfx_pause_ms(kfx_backoff_ms(attempt, RETRY_BASE_MS, RETRY_CAP_MS));
     }
     return -1;
 }
@@ -101,7 +79,7 @@ static int wait_for_keys(agent_t *agent, const kfx_storage_options_t *options, k
         return 0; /* tests: no CURVE */
     kfx_bus_role_secret(KFX_SERVICE_STORAGE, name);
     snprintf(collection, sizeof collection, "/api/v1/namespaces/%s/secrets", options->ns);
-    for (unsigned attempt = 0; !signaled; attempt++) {
+    for (unsigned attempt = 0; !kfx_stop_asked(); attempt++) {
         kfx_error_t err = KFX_ERROR_INIT;
         kfx_health_beat();
         KFX_SECRET json_t *secret =
@@ -109,7 +87,7 @@ static int wait_for_keys(agent_t *agent, const kfx_storage_options_t *options, k
         if (secret && kfx_bus_keys_from_secret(secret, keys, &err) == 0)
             return 0;
         tell("no keys for the bus yet", &err, last);
-        pause_ms(kfx_backoff_ms(attempt, RETRY_BASE_MS, RETRY_CAP_MS));
+        kfx_pause_ms(kfx_backoff_ms(attempt, RETRY_BASE_MS, RETRY_CAP_MS));
     }
     return -1;
 }
@@ -128,7 +106,7 @@ static void *warm_up(void *arg)
             return NULL;
         }
         tell("Postgres is not ready", &err, last);
-        pause_ms(kfx_backoff_ms(attempt, RETRY_BASE_MS, RETRY_CAP_MS));
+        kfx_pause_ms(kfx_backoff_ms(attempt, RETRY_BASE_MS, RETRY_CAP_MS));
     }
     return NULL;
 }
@@ -247,7 +225,7 @@ int main(int argc, char **argv)
         fprintf(stderr, "kubeflex-storage-agent: %s\n", err.msg);
         return 2;
     }
-    catch_signals();
+    kfx_stop_catch();
     int rc = run(&agent, &options, &err);
     kfx_kube_destroy(&agent.kube);
     kfx_health_stop();

@@ -1,7 +1,7 @@
 /* storage-agent/options.c: see options.h. */
 #include "storage-agent/options.h"
 
-#include "base/log.h"
+#include "base/process.h"
 #include "proto/model.h"
 
 #include <getopt.h>
@@ -50,23 +50,6 @@ static const struct option options[] = {
     {NULL, 0, NULL, 0},
 };
 
-static const char *env_or(const char *name, const char *fallback)
-{
-    const char *value = getenv(name);
-    return value && *value ? value : fallback;
-}
-
-static int set_level(const char *text, kfx_error_t *err)
-{
-    static const char *const names[] = {"error", "warn", "info", "debug"};
-    for (size_t i = 0; i < KFX_COUNT(names); i++)
-        if (strcmp(text, names[i]) == 0) {
-            kfx_log_set_level((kfx_log_level_t)i);
-            return 0;
-        }
-    return kfx_error_set(err, KFX_E_INVALID, "--log-level %s: choose error, warn, info or debug", text);
-}
-
 static int add_name(kfx_storage_options_t *out, const char *name, kfx_error_t *err)
 {
     for (size_t i = 0; i < KFX_STORAGE_EXTRA_NAMES; i++)
@@ -79,10 +62,9 @@ static int add_name(kfx_storage_options_t *out, const char *name, kfx_error_t *e
 
 static int set_threads(kfx_storage_options_t *out, const char *text, kfx_error_t *err)
 {
-    char *end;
-    unsigned long n = strtoul(text, &end, 10);
-    if (*end || end == text || n < 1 || n > THREADS_MAX)
-        return kfx_error_set(err, KFX_E_INVALID, "--threads %s: give a number from 1 to %d", text, THREADS_MAX);
+    long n;
+    if (kfx_option_number("--threads", text, 1, THREADS_MAX, &n, err) < 0)
+        return -1;
     out->threads = (unsigned)n;
     return 0;
 }
@@ -100,7 +82,7 @@ static int take(int option, kfx_storage_options_t *out, kfx_error_t *err)
     case 'd': out->dsn_host = optarg; return 1;
     case 'D': out->dsn_port = optarg; return 1;
     case 'c': return add_name(out, optarg, err) < 0 ? -1 : 1;
-    case 'l': return set_level(optarg, err) < 0 ? -1 : 1;
+    case 'l': return kfx_option_log_level(optarg, err) < 0 ? -1 : 1;
     case 'h': fputs(usage, stdout); return 0;
     case 'v': puts("kubeflex-storage-agent " KFX_VERSION); return 0;
     default: return kfx_error_set(err, KFX_E_INVALID, "see kubeflex-storage-agent --help");
@@ -113,18 +95,18 @@ int kfx_storage_options(int argc, char **argv, kfx_storage_options_t *out, kfx_e
     int option;
 
     *out = (kfx_storage_options_t){
-        .bus = env_or("KFX_BUS", "tcp://kubeflex-bus." KFX_SYSTEM_NAMESPACE ".svc:5570"),
-        .health = env_or("KFX_HEALTH", ":8081"),
-        .instance = env_or("POD_NAME", NULL),
-        .postgres_host = env_or("KFX_POSTGRES_HOST", host),
-        .postgres_port = env_or("KFX_POSTGRES_PORT", "5432"),
-        .dsn_host = env_or("KFX_DSN_HOST", host),
-        .dsn_port = env_or("KFX_DSN_PORT", "5432"),
+        .bus = kfx_env_or("KFX_BUS", "tcp://kubeflex-bus." KFX_SYSTEM_NAMESPACE ".svc:5570"),
+        .health = kfx_env_or("KFX_HEALTH", ":8081"),
+        .instance = kfx_env_or("POD_NAME", NULL),
+        .postgres_host = kfx_env_or("KFX_POSTGRES_HOST", host),
+        .postgres_port = kfx_env_or("KFX_POSTGRES_PORT", "5432"),
+        .dsn_host = kfx_env_or("KFX_DSN_HOST", host),
+        .dsn_port = kfx_env_or("KFX_DSN_PORT", "5432"),
         .service = "postgres-postgresql",
         .ns = KFX_SYSTEM_NAMESPACE,
         .threads = THREADS,
     };
-    const char *threads = env_or("KFX_THREADS", NULL);
+    const char *threads = kfx_env_or("KFX_THREADS", NULL);
     if (threads && set_threads(out, threads, err) < 0)
         return -1;
     optind = 1;

@@ -1,7 +1,7 @@
 #include "watcher/options.h"
 
-#include "base/log.h"
 #include "base/mem.h"
+#include "base/process.h"
 #include "proto/model.h"
 
 #include <getopt.h>
@@ -38,39 +38,21 @@ static const struct option long_options[] = {
     {NULL, 0, NULL, 0},
 };
 
-static const char *or_env(const char *name, const char *fallback)
-{
-    const char *value = getenv(name);
-    return value && value[0] ? value : fallback;
-}
-
-static int set_level(const char *level)
-{
-    static const char *const names[] = {"error", "warn", "info", "debug"};
-    for (size_t i = 0; i < KFX_COUNT(names); i++) {
-        if (strcmp(level, names[i]) == 0) {
-            kfx_log_set_level((kfx_log_level_t)i);
-            return 0;
-        }
-    }
-    fprintf(stderr, "kubeflex-watcher: --log-level: error, warn, info or debug, not \"%s\"\n", level);
-    return -1;
-}
-
 static void defaults(kfx_options_t *self)
 {
     memset(self, 0, sizeof *self);
     if (gethostname(self->host, sizeof self->host - 1) != 0 || !self->host[0])
         kfx_copy(self->host, sizeof self->host, "kubeflex-watcher");
-    self->bus = or_env("KFX_BUS", "tcp://kubeflex-bus.kubeflex-system.svc:5570");
-    self->health = or_env("KFX_HEALTH", ":8081");
-    self->instance = or_env("POD_NAME", self->host);
+    self->bus = kfx_env_or("KFX_BUS", "tcp://kubeflex-bus.kubeflex-system.svc:5570");
+    self->health = kfx_env_or("KFX_HEALTH", ":8081");
+    self->instance = kfx_env_or("POD_NAME", self->host);
     self->ns = KFX_SYSTEM_NAMESPACE;
     self->lease = KFX_LEADER_LEASE;
 }
 
 int kfx_options_parse(kfx_options_t *self, int argc, char **argv)
 {
+    kfx_error_t err = KFX_ERROR_INIT;
     int c;
     defaults(self);
     while ((c = getopt_long(argc, argv, "", long_options, NULL)) != -1) {
@@ -85,8 +67,10 @@ int kfx_options_parse(kfx_options_t *self, int argc, char **argv)
         case 'd': self->keys_dir = optarg; break;
         case 'c': self->no_curve = true; break;
         case 'l':
-            if (set_level(optarg) != 0)
+            if (kfx_option_log_level(optarg, &err) != 0) {
+                fprintf(stderr, "kubeflex-watcher: %s\n", err.msg);
                 return 2;
+            }
             break;
         case 'h': fputs(usage, stdout); return 0;
         case 'v': puts("kubeflex-watcher " KFX_VERSION); return 0;

@@ -185,7 +185,8 @@ static void assert_settled(kfx_pg_t *super, const kfx_storage_names_t *names)
                 "FROM pg_database d JOIN pg_roles l ON l.rolname = '%s' "
                 "JOIN pg_db_role_setting s ON s.setdatabase = d.oid AND s.setrole = l.oid WHERE d.datname = '%s'",
                 names->login, names->database);
-    assert_string_equal(state, "t 32 t 32 t t 0 3 t t");
+    KFX_FREE char *wanted = kfx_xasprintf("t %d t %d t t 0 3 t t", KFX_DB_CONNECTION_LIMIT, KFX_DB_CONNECTION_LIMIT);
+    assert_string_equal(state, wanted);
 }
 
 /* statement: %1$s is the database, %2$s the login role. */
