@@ -17,8 +17,8 @@ int kfx_option_number(const char *option, const char *text, long low, long high,
 /* Sets the level of base/log.h by its name: error, warn, info, debug. INVALID says so. */
 int kfx_option_log_level(const char *text, kfx_error_t *err);
 
-/* SIGTERM and SIGINT set kfx_stop_asked, until something else takes the signals (bus/signals.h): process 1 of a container
- * has no default handlers. */
+/* SIGTERM and SIGINT set kfx_stop_asked, until something else takes the signals (bus/signals.h): process 1 of a
+ * container has no default handlers. */
 void kfx_stop_catch(void);
 bool kfx_stop_asked(void);
 
