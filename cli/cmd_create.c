@@ -12,6 +12,8 @@
 
 #include <string.h>
 
+#define ANSWER_WAIT_MS 15000 /* for the way to the plane, once it is Ready */
+
 typedef struct {
     kfx_cli_t *cli;
     kfx_hosting_t hosting;
@@ -205,6 +207,14 @@ static int take_context(create_t *self, kfx_error_t *err)
                               "control plane %s is ready, but its context could not be added (`kflex ctx %s` tries "
                               "again)",
                               self->name, self->name);
+    kfx_error_t why = KFX_ERROR_INIT;
+    int64_t deadline = self->start + self->cli->opts.timeout_ms, soon = kfx_now_ms() + ANSWER_WAIT_MS;
+    if (kfx_plane_await_answer(config, soon < deadline ? soon : deadline, &why) < 0)
+        kfx_out_warn(
+            &self->cli->out,
+            "control plane %s is ready, but its address does not answer from here yet: %s. Look at the ingress "
+            "controller and at `kubectl --context %s get ingress -n %s-system`",
+            self->name, why.msg, self->hosting.context, self->name);
     KFX_FREE char *path = kfx_kubefile_path(self->cli->opts.kubeconfig, NULL);
     kfx_out_step(&self->cli->out, kfx_now_ms() - self->start, "Switched to context %s (%s)", self->name,
                  path ? path : "kubeconfig");

@@ -4,10 +4,14 @@
 #include "base/codec.h"
 #include "base/json.h"
 #include "base/mem.h"
+#include "base/process.h"
 #include "base/yaml.h"
 #include "cli/hosting.h"
 
 #include <string.h>
+
+#define ANSWER_LIMIT_MS 2000
+#define ANSWER_PAUSE_MS 100
 
 static void copy_text(char *out, size_t size, const char *text)
 {
@@ -131,4 +135,29 @@ char *kfx_plane_missing(const kfx_plane_t *plane)
     if (!kfx_plane_is(plane, "Ready"))
         return kfx_xstrdup("condition Ready is not there yet");
     return kfx_xstrdup("Ready is True, but status.secretRef names no Secret");
+}
+
+int kfx_plane_await_answer(const json_t *kubeconfig, int64_t deadline, kfx_error_t *err)
+{
+    kfx_kube_config_t *config = kfx_kube_config_from_tree(kubeconfig, NULL, NULL, false, err);
+    kfx_kube_t *kube = config ? kfx_kube_new(config, "kflex/" KFX_VERSION, err) : NULL;
+    int rc = kube ? 1 : -1;
+    while (rc > 0) {
+        kfx_error_t why = KFX_ERROR_INIT;
+        KFX_REQUEST kfx_request_t *get = kfx_request_new(KFX_GET, NULL, "/readyz");
+        get->timeout_ms = ANSWER_LIMIT_MS;
+        get->no_retry = true;
+        /* Whatever the answer: it came through TLS with the plane's own authority, so the way to the plane stands. */
+        if (kfx_kube_call(kube, get, &why) == 0 || get->status > 0) {
+            rc = 0;
+        } else if (kfx_now_ms() + ANSWER_PAUSE_MS >= deadline) {
+            if (err)
+                *err = why;
+            rc = -1;
+        } else {
+            kfx_pause_ms(ANSWER_PAUSE_MS);
+        }
+    }
+    kfx_kube_destroy(&kube);
+    return rc;
 }

@@ -30,6 +30,11 @@ int kfx_plane_get(kfx_kube_t *kube, const char *name, kfx_plane_t *plane, kfx_er
 /* The plane's own kubeconfig from the Secret that its status names. Fresh; NOT_FOUND while there is none. */
 json_t *kfx_plane_kubeconfig(kfx_kube_t *kube, const kfx_plane_t *plane, kfx_error_t *err);
 
+/* Waits until the server that this kubeconfig names answers at all: an ingress controller learns of a new plane a
+ * moment after the plane is Ready. Tries again until the deadline (kfx_now_ms); -1 with what the last try said. Blocks.
+ */
+int kfx_plane_await_answer(const json_t *kubeconfig, int64_t deadline, kfx_error_t *err);
+
 /* What keeps it from being Ready, in words: "Synced is False (NotSupported: …)". Fresh. */
 char *kfx_plane_missing(const kfx_plane_t *plane);
 

@@ -9,18 +9,30 @@ import re
 import select
 import shutil
 import signal
+import socket
 import stat
 import subprocess
 import sys
 import tempfile
 import termios
+import threading
 import unittest
+import urllib.parse
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from fake_api import NAMESPACES, PLANES, Api  # noqa: E402
 
 KFLEX = ""
 LIMIT = 60  # seconds: only a test that hangs gets there
+
+
+def relay(source, target):
+    while data := source.recv(65536):
+        target.sendall(data)
+    try:
+        target.shutdown(socket.SHUT_WR)
+    except OSError:
+        pass
 
 
 class Case(unittest.TestCase):
@@ -97,6 +109,38 @@ class Case(unittest.TestCase):
 
 
 class Create(Case):
+    def test_waits_until_the_address_answers(self):
+        """An ingress controller that does not know the plane yet closes connections."""
+        with socket.create_server(("127.0.0.1", 0)) as door:
+            tenant = urllib.parse.urlsplit(self.tenant.url)
+            self.api.tenant_server = f"https://127.0.0.1:{door.getsockname()[1]}"
+            refused = []
+
+            def serve():
+                for _ in range(3):
+                    door.accept()[0].close()
+                    refused.append(1)
+                client, _ = door.accept()
+                with client, socket.create_connection((tenant.hostname, tenant.port)) as server:
+                    pump = threading.Thread(target=relay, args=(server, client))
+                    pump.start()
+                    relay(client, server)
+                    pump.join()
+
+            thread = threading.Thread(target=serve)
+            thread.start()
+            done = self.create()
+            thread.join()
+        self.assertEqual(done.stderr, "")
+        self.assertEqual(len(refused), 3)
+        self.assertIn("/readyz", [r[1] for r in self.tenant.requests])
+
+    def test_address_that_does_not_answer(self):
+        self.api.tenant_server = "https://127.0.0.1:2"
+        done = self.kflex("create", "cp1", "--timeout", "1s")
+        self.assertIn("does not answer from here yet", done.stderr)
+        self.assertIsNotNone(self.context("cp1"))
+
     def test_steps_and_context(self):
         done = self.create()
         lines = done.stdout.splitlines()
