@@ -194,11 +194,12 @@ static size_t batch(void *ctx, kfx_request_t **reqs, size_t count)
     return failed;
 }
 
-static int probe(void *ctx, const char *host, const char *address, const char *ca_pem, kfx_error_t *err)
+static int probe(void *ctx, const char *host, const char *address, const char *ca_pem, int limit_ms, kfx_error_t *err)
 {
     kfx_fake_t *fake = ctx;
     (void)address;
     fake->probes++;
+    fake->probe_limit_ms = limit_ms;
     kfx_copy(fake->probe_host, sizeof(fake->probe_host), host);
     if (!strstr(ca_pem, "BEGIN CERTIFICATE"))
         return kfx_error_set(err, KFX_E_INVALID, "no authority");

@@ -12,6 +12,7 @@ typedef struct {
     int probes;
     int probe_rc; /* of the next probes */
     char probe_host[512];
+    int probe_limit_ms;
     bool stopped;
     /* The next request whose "VERB path" contains this fails so. */
     const char *fail_at;

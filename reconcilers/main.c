@@ -18,7 +18,6 @@
 #define KEYS_WAIT_MS 4000 /* shorter than what /healthz takes for a standstill */
 #define RETRY_BASE_MS 100
 #define RETRY_CAP_MS 2000
-#define PROBE_TIMEOUT_MS 1000
 
 typedef struct {
     kfx_reconciler_t reconciler;
@@ -36,10 +35,11 @@ static size_t op_batch(void *ctx, kfx_request_t **reqs, size_t count)
     return kfx_kube_batch(((program_t *)ctx)->kube, reqs, count);
 }
 
-static int op_probe(void *ctx, const char *host, const char *address, const char *ca_pem, kfx_error_t *err)
+static int op_probe(void *ctx, const char *host, const char *address, const char *ca_pem, int limit_ms,
+                    kfx_error_t *err)
 {
     KFX_FREE char *connect = address ? kfx_xasprintf("%s:443", address) : NULL;
-    kfx_probe_t probe = {.host = host, .ca_pem = ca_pem, .timeout_ms = PROBE_TIMEOUT_MS, .connect = connect};
+    kfx_probe_t probe = {.host = host, .ca_pem = ca_pem, .timeout_ms = limit_ms, .connect = connect};
     (void)ctx;
     return kfx_probe_readyz(&probe, err);
 }

@@ -11,6 +11,11 @@
 #define PROBE_SHORT_MS 160
 #define PROBE_SHORT_TRIES 12
 #define PROBE_CAP_MS 1000
+/* A Service without rules refuses, but the kernel sends only a few such answers a second to one address
+ * (icmp_ratelimit), and to what then hangs the next packet would go after a second. So the first probes of a plane give
+ * up early. */
+#define PROBE_SHORT_LIMIT_MS 250
+#define PROBE_LIMIT_MS 1000
 #define REPROBE_MS 45000 /* ± 15 s, so that a fleet does not knock at once */
 #define REPROBE_SPREAD_MS 15000
 
@@ -39,7 +44,9 @@ static void probe(kfx_run_t *run)
     const char *address = ops->outside && run->memo.cluster_ip[0] ? run->memo.cluster_ip : NULL;
     char host[2 * KFX_NAME_SIZE + 32], what[512];
     snprintf(host, sizeof(host), "%s.%s.svc.cluster.local", run->owner.plane, run->ns);
-    if (ops->probe(ops->ctx, host, address, run->memo.ca_pem, &err)) {
+    bool first = !run->memo.was_ready && run->memo.probe_failures < PROBE_SHORT_TRIES;
+    int limit = first ? PROBE_SHORT_LIMIT_MS : PROBE_LIMIT_MS;
+    if (ops->probe(ops->ctx, host, address, run->memo.ca_pem, limit, &err)) {
         uint32_t wait = next_probe_ms(run->memo.probe_failures++);
         /* A plane that was Ready says Unavailable from the first refusal on: a stale True is worse than a short False.
          */

@@ -21,7 +21,7 @@ typedef struct {
     size_t (*batch)(void *ctx, kfx_request_t **reqs, size_t count);
     /* GET https://host:443/readyz with the plane's own authority. 0 = it answered 200. address: where to connect
      * instead of resolving host, or NULL. */
-    int (*probe)(void *ctx, const char *host, const char *address, const char *ca_pem, kfx_error_t *err);
+    int (*probe)(void *ctx, const char *host, const char *address, const char *ca_pem, int limit_ms, kfx_error_t *err);
     bool (*stopped)(const kfx_task_t *task);
     bool outside; /* the process runs outside the cluster, whose DNS it cannot ask: planes are probed by Service address
                    */
