@@ -34,7 +34,7 @@ bench_start() {
   CONTEXT=kubeflex-$INSTANCE
   STATE=${KUBEFLEX_STATE:-/var/lib/kubeflex-local}/$INSTANCE
   [[ -r $STATE/admin.kubeconfig ]] || die "instance $INSTANCE is not up (no $STATE/admin.kubeconfig): run deploy/local/up $INSTANCE"
-  [[ -n $(command -v jq) && -n $(command -v curl) ]] || die 'jq and curl are needed'
+  [[ -n $(command -v jq) && -n $(command -v curl) ]] || die 'jq and curl are needed: apt-get install jq curl'
   KFLEX=$(command -v kflex || true)
   AUDIT=$STATE/logs/audit.log
   WORK=$(mktemp -d "${TMPDIR:-/tmp}/kubeflex-bench.XXXXXX")

@@ -90,6 +90,11 @@ overlay_write() {
 		      isOpenShift: "false"
 		      hostContainer: $KF_NODE_NAME
 		      externalAddress: $KF_NODE_IP
+		# Like the cluster's etcd: what dies are processes, and they lose nothing by it.
+		- target: {kind: StatefulSet, name: postgres-postgresql}
+		  patch: |
+		    - {op: add, path: /spec/template/spec/containers/0/args/-, value: -c}
+		    - {op: add, path: /spec/template/spec/containers/0/args/-, value: fsync=off}
 	END
 }
 
