@@ -182,12 +182,6 @@ static void reconcile(kfx_run_t *run)
         kfx_ready_evaluate(run);
 }
 
-static const char *outcome_name(kfx_outcome_t outcome)
-{
-    static const char *const names[] = {"none", "ok", "waiting", "retry", "gone", "down"};
-    return (size_t)outcome < KFX_COUNT(names) ? names[outcome] : "?";
-}
-
 static void report(const kfx_run_t *run, int64_t ms)
 {
     static const char *const labels[] = {"outcome=\"none\"",  "outcome=\"ok\"",   "outcome=\"waiting\"",
@@ -204,8 +198,8 @@ static void report(const kfx_run_t *run, int64_t ms)
                                                                                                         : KFX_LOG_DEBUG;
     if (kfx_log_enabled(level))
         kfx_log_at(level, "task done", "plane", run->owner.plane, "uid", run->owner.uid, "outcome",
-                   outcome_name(result->outcome), "reason", run->sync.reason, "detail", run->sync.message, "written",
-                   kfx_log_num(result->written_count), "ms", kfx_log_num(ms), NULL);
+                   kfx_outcome_name(result->outcome), "reason", run->sync.reason, "detail", run->sync.message,
+                   "written", kfx_log_num(result->written_count), "ms", kfx_log_num(ms), NULL);
 }
 
 void kfx_reconciler_run(void *ctx, const kfx_task_t *task, kfx_result_t *result)
