@@ -3,6 +3,7 @@
 
 #include "base/log.h"
 #include "base/mem.h"
+#include "bus/alive.h"
 #include "bus/session.h"
 
 #include <string.h>
@@ -80,6 +81,8 @@ static int on_stale_timer(zloop_t *loop, int timer_id, void *arg)
     (void)loop;
     (void)timer_id;
     kfx_publisher_t *self = arg;
+    if (!kfx_alive(self))
+        return 0;
     self->stale_timer = -1;
     if (self->opts.on_stale)
         self->opts.on_stale(self->opts.ctx, self->stale_epoch);
@@ -110,8 +113,8 @@ static void on_result(kfx_publisher_t *self, const kfx_msg_t *msg)
             self->opts.on_done(self->opts.ctx, &msg->env, result);
     } else {
         /* It would come again for ever, and be as unreadable. */
-        kfx_log_error("unreadable result dropped", "service", msg->env.service, "key", msg->env.key, "error", err.msg,
-                      NULL);
+        kfx_log_error("unreadable result dropped", "service", msg->env.service, "plane", msg->env.key, "uid",
+                      msg->env.uid, "error", err.msg, NULL);
         kfx_publisher_ack(self, &msg->env);
     }
     free(result);
@@ -159,6 +162,7 @@ static void on_lease(void *ctx, int64_t until)
 kfx_publisher_t *kfx_publisher_new(zloop_t *loop, const kfx_publisher_opts_t *opts, kfx_error_t *err)
 {
     kfx_publisher_t *self = kfx_xcalloc(1, sizeof(*self));
+    kfx_alive_add(self);
     self->loop = loop;
     self->opts = *opts;
     self->opts.endpoint = self->opts.instance = NULL; /* the session has its own copies */
@@ -189,6 +193,7 @@ void kfx_publisher_destroy(kfx_publisher_t **self_p)
     kfx_publisher_t *self = *self_p;
     if (!self)
         return;
+    kfx_alive_remove(self);
     if (self->stale_timer != -1)
         zloop_timer_end(self->loop, self->stale_timer);
     kfx_session_destroy(&self->session, true);

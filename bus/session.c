@@ -4,6 +4,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "bus/alive.h"
 
 #include <string.h>
 
@@ -175,6 +176,8 @@ static int on_retry(zloop_t *loop, int timer_id, void *arg)
     (void)timer_id;
     kfx_session_t *self = arg;
     kfx_error_t err = KFX_ERROR_INIT;
+    if (!kfx_alive(self))
+        return 0;
     self->retry_timer = -1;
     if (self->state == AWAY)
         refresh_keys(self);
@@ -191,6 +194,8 @@ static int on_tick(zloop_t *loop, int timer_id, void *arg)
     (void)timer_id;
     kfx_session_t *self = arg;
     int64_t now = kfx_now_ms();
+    if (!kfx_alive(self))
+        return 0;
     if (self->state == GREETING && now - self->hello_at > KFX_WELCOME_MS)
         give_up(self, "no answer to HELLO");
     else if (self->state == UP && now - self->heard_at > KFX_SILENCE_MS)
@@ -242,8 +247,8 @@ static void on_pong(kfx_session_t *self, const kfx_envelope_t *env)
 static bool on_error(kfx_session_t *self, const kfx_envelope_t *env)
 {
     if (env->code != KFX_E_UNAUTHORIZED) {
-        kfx_log_warn("bus refuses", "code", kfx_code_name((kfx_code_t)env->code), "key", env->key, "error", env->text,
-                     NULL);
+        kfx_log_warn("bus refuses", "code", kfx_code_name((kfx_code_t)env->code), "plane", env->key, "uid", env->uid,
+                     "error", env->text, NULL);
         return false;
     }
     if (self->state != UP)
@@ -299,6 +304,7 @@ static int on_readable(zloop_t *loop, zsock_t *reader, void *arg)
 kfx_session_t *kfx_session_new(zloop_t *loop, const kfx_session_opts_t *opts, kfx_error_t *err)
 {
     kfx_session_t *self = kfx_xcalloc(1, sizeof(*self));
+    kfx_alive_add(self);
     self->loop = loop;
     self->opts = *opts;
     self->endpoint = kfx_xstrdup(opts->endpoint);
@@ -323,6 +329,7 @@ void kfx_session_destroy(kfx_session_t **self_p, bool bye)
         return;
     if (self->gone)
         *self->gone = true;
+    kfx_alive_remove(self);
     if (bye && self->state == UP) {
         kfx_session_send(self, KFX_BYE, &(kfx_envelope_t){.seq = ++self->seq}, NULL);
         zsock_set_linger(self->sock, 1000);

@@ -325,6 +325,41 @@ static void test_restarted_bus_gets_hello_again_and_nothing_old(void **state)
     assert_string_equal(s->seen[WINDOW].env.key, "k9");
 }
 
+static int block_loop(zloop_t *loop, int timer_id, void *arg)
+{
+    (void)loop;
+    (void)timer_id;
+    (void)arg;
+    zclock_sleep(600); /* longer than the session's tick */
+    return 0;
+}
+
+static int end_publisher(zloop_t *loop, int timer_id, void *arg)
+{
+    (void)loop;
+    (void)timer_id;
+    kfx_publisher_destroy(arg);
+    return 0;
+}
+
+/* As in a process that was stopped for a while: a timer that ends the publisher, and the session's own, in one pass.
+ * What would be used after its end is found by the sanitizers. */
+static void test_ended_in_the_pass_of_its_own_timers(void **state)
+{
+    (void)state;
+    kfx_publisher_t *publisher = NULL;
+    zloop_t *loop = zloop_new();
+    zloop_timer(loop, 1, 1, block_loop, NULL);
+    zloop_timer(loop, 2, 1, end_publisher, &publisher);
+    kfx_publisher_opts_t opts = {.endpoint = "ipc:///nonexistent/bus", .instance = "w", .epoch = 1};
+    publisher = kfx_publisher_new(loop, &opts, NULL);
+    assert_non_null(publisher);
+    zloop_timer(loop, 700, 1, stop_soon, &(site_t){0});
+    zloop_start(loop);
+    assert_null(publisher);
+    zloop_destroy(&loop);
+}
+
 #define TEST(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
 
 int main(void)
@@ -336,6 +371,7 @@ int main(void)
         TEST(test_state_of_a_service),
         TEST(test_higher_epoch_ends_it),
         TEST(test_restarted_bus_gets_hello_again_and_nothing_old),
+        cmocka_unit_test(test_ended_in_the_pass_of_its_own_timers),
     };
     kfx_log_set_level(KFX_LOG_ERROR);
     return cmocka_run_group_tests(tests, NULL, NULL);
