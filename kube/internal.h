@@ -242,6 +242,10 @@ int kfx_status_error(kfx_error_t *err, const char *verb, const char *path, const
 int kfx_retry_after_ms(int64_t header_seconds, const json_t *status);
 const char *kfx_verb_name(kfx_verb_t verb); /* "get", "apply" …: metrics and messages */
 
+/* count.c: one more request in kubeflex_api_requests_total. verb: as kfx_verb_name says it, or "watch"; status 0: no
+ * answer. Thread-safe. */
+void kfx_count_request(const char *verb, int status);
+
 /* ---- escape.c
  * -------------------------------------------------------------------------------------------------------- */
 

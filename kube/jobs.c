@@ -4,7 +4,6 @@
  * The deadline timer runs all the time; the limit timer ends an attempt, or the pause between two.
  */
 #include "base/clock.h"
-#include "base/health.h"
 #include "base/json.h"
 #include "base/log.h"
 #include "base/mem.h"
@@ -121,16 +120,6 @@ void kfx_jobs_stop(kfx_io_t *io)
 /* ---- the end of an attempt
  * --------------------------------------------------------------------------------------------- */
 
-static void count(const kfx_job_t *job, int status)
-{
-    char labels[64];
-    if (status > 0)
-        snprintf(labels, sizeof labels, "verb=\"%s\",code=\"%d\"", kfx_verb_name(job->req->verb), status);
-    else
-        snprintf(labels, sizeof labels, "verb=\"%s\",code=\"error\"", kfx_verb_name(job->req->verb));
-    kfx_metric_add(kfx_counter("kubeflex_api_requests_total", "Requests sent to the API server.", labels), 1);
-}
-
 static void on_wake(void *arg)
 {
     kfx_job_t *job = arg;
@@ -219,7 +208,7 @@ static void on_done(kfx_xfer_t *xfer, CURLcode rc)
     unlist(io, job);
     kfx_timer_cancel(&io->timers, &job->limit);
     job->req->status = status;
-    count(job, rc == CURLE_OK ? status : 0);
+    kfx_count_request(kfx_verb_name(job->req->verb), rc == CURLE_OK ? status : 0);
     if (rc != CURLE_OK) {
         broken(io, job, rc);
     } else if (status < 200 || status > 299) {
@@ -242,7 +231,7 @@ static void on_deadline(void *arg)
     int64_t ms = kfx_now_ms() - job->submitted_at;
 
     if (job->list == &io->running) {
-        count(job, 0);
+        kfx_count_request(verb, 0);
         if (nothing_sent(job))
             fail(job, KFX_E_UNAVAILABLE, "%s %.*s at %s: no connection within %lld ms", verb, len, req->path,
                  server_of(io), (long long)ms);

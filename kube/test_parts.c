@@ -1,4 +1,5 @@
 /* The parts of the client that need no server: escaping, lines, Status, targets, timers, kinds. */
+#include "base/health.h"
 #include "base/json.h"
 #include "base/mem.h"
 #include "kube/apply.h"
@@ -263,12 +264,50 @@ static void test_timers(void **state)
     assert_int_equal(kfx_timers_run(&timers, 500, 10), -1);
 }
 
+static size_t count_series(const char *prefix)
+{
+    KFX_FREE char *text = kfx_metrics_text();
+    size_t count = 0;
+    for (const char *p = text; (p = strstr(p, prefix)); p++)
+        count++;
+    return count;
+}
+
+/* Whatever a server answers, the series are those of two fixed lists. */
+static void test_counts_are_bounded(void **state)
+{
+    (void)state;
+    kfx_count_request("get", 200);
+    kfx_count_request("get", 200);
+    kfx_count_request("get", 0);
+    kfx_count_request("get", 299);
+    kfx_count_request("get", 599);
+    KFX_FREE char *text = kfx_metrics_text();
+    assert_non_null(strstr(text, "kubeflex_api_requests_total{verb=\"get\",code=\"200\"} 2\n"));
+    assert_non_null(strstr(text, "kubeflex_api_requests_total{verb=\"get\",code=\"error\"} 1\n"));
+    assert_non_null(strstr(text, "kubeflex_api_requests_total{verb=\"get\",code=\"other\"} 2\n"));
+    for (int code = -1; code < 1000; code++)
+        kfx_count_request("get", code);
+    size_t one = count_series("kubeflex_api_requests_total{verb=\"get\"");
+    assert_in_range(one, 10, 30);
+    for (int code = -1; code < 1000; code++) {
+        for (kfx_verb_t verb = KFX_GET; verb <= KFX_DELETE; verb++)
+            kfx_count_request(kfx_verb_name(verb), code);
+        kfx_count_request("watch", code);
+        KFX_FREE char *odd = kfx_xasprintf("verb-%d", code);
+        kfx_count_request(odd, code);
+    }
+    assert_int_equal(count_series("kubeflex_api_requests_total{"), 9 * one);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_escape),     cmocka_unit_test(test_lines),       cmocka_unit_test(test_lines_bounds),
-        cmocka_unit_test(test_status),     cmocka_unit_test(test_retry_after), cmocka_unit_test(test_collections),
-        cmocka_unit_test(test_repeatable), cmocka_unit_test(test_kinds),       cmocka_unit_test(test_timers),
+        cmocka_unit_test(test_escape),       cmocka_unit_test(test_lines),
+        cmocka_unit_test(test_lines_bounds), cmocka_unit_test(test_status),
+        cmocka_unit_test(test_retry_after),  cmocka_unit_test(test_collections),
+        cmocka_unit_test(test_repeatable),   cmocka_unit_test(test_kinds),
+        cmocka_unit_test(test_timers),       cmocka_unit_test(test_counts_are_bounded),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -6,7 +6,6 @@
  * of a line, is resumed there without loss or repetition. rv == NULL means: list first.
  */
 #include "base/clock.h"
-#include "base/health.h"
 #include "base/json.h"
 #include "base/log.h"
 #include "base/mem.h"
@@ -264,16 +263,6 @@ static void close_stream(kfx_watch_t *self)
     kfx_lines_reset(&self->lines);
 }
 
-static void count(int status)
-{
-    char labels[64];
-    if (status > 0)
-        snprintf(labels, sizeof labels, "verb=\"watch\",code=\"%d\"", status);
-    else
-        snprintf(labels, sizeof labels, "verb=\"watch\",code=\"error\"");
-    kfx_metric_add(kfx_counter("kubeflex_api_requests_total", "Requests sent to the API server.", labels), 1);
-}
-
 /* The server refused to open the stream. */
 static void stream_refused(kfx_watch_t *self, int status, int64_t retry_after_s)
 {
@@ -322,7 +311,7 @@ static void stream_done(kfx_xfer_t *xfer, CURLcode rc)
     if (status == 0)
         kfx_error_set(&err, rc == CURLE_OK ? KFX_E_PROTOCOL : kfx_curl_code(rc), "watch %s at %s: %s", self->spec.path,
                       server_of(self), xfer->errbuf[0] ? xfer->errbuf : curl_easy_strerror(rc));
-    count(status);
+    kfx_count_request("watch", status);
     close_stream(self);
     kfx_log_debug("watch stream ended", "path", self->spec.path, "status", kfx_log_num(status), "curl", kfx_log_num(rc),
                   "events", kfx_log_num(self->events), NULL);
