@@ -20,6 +20,7 @@ static struct MHD_Daemon *server;
 static int listen_port;
 static atomic_int_least64_t last_beat;
 static _Atomic(const char *) not_ready = "starting"; /* NULL: ready */
+static _Atomic(const char *) ready_how = "";
 
 void kfx_health_beat(void)
 {
@@ -28,6 +29,8 @@ void kfx_health_beat(void)
 
 void kfx_health_set_ready(bool ready, const char *reason)
 {
+    if (ready)
+        atomic_store(&ready_how, reason ? reason : "");
     atomic_store(&not_ready, ready ? NULL : reason ? reason : "not ready");
 }
 
@@ -55,6 +58,16 @@ static enum MHD_Result plain(struct MHD_Connection *connection, unsigned status,
     return answer(connection, status, "text/plain; charset=utf-8", strdup(line));
 }
 
+static enum MHD_Result readyz(struct MHD_Connection *connection)
+{
+    const char *reason = atomic_load(&not_ready), *how = atomic_load(&ready_how);
+    char text[200];
+    if (reason)
+        return plain(connection, MHD_HTTP_SERVICE_UNAVAILABLE, reason);
+    snprintf(text, sizeof text, "ok%s%s", *how ? ": " : "", how);
+    return plain(connection, MHD_HTTP_OK, text);
+}
+
 static enum MHD_Result on_request(void *ctx, struct MHD_Connection *connection, const char *url, const char *method,
                                   const char *version, const char *upload, size_t *upload_size, void **request)
 {
@@ -70,10 +83,8 @@ static enum MHD_Result on_request(void *ctx, struct MHD_Connection *connection, 
         return age <= BEAT_MAX_MS ? plain(connection, MHD_HTTP_OK, "ok")
                                   : plain(connection, MHD_HTTP_SERVICE_UNAVAILABLE, "the main loop does not turn");
     }
-    if (strcmp(url, "/readyz") == 0) {
-        const char *reason = atomic_load(&not_ready);
-        return reason ? plain(connection, MHD_HTTP_SERVICE_UNAVAILABLE, reason) : plain(connection, MHD_HTTP_OK, "ok");
-    }
+    if (strcmp(url, "/readyz") == 0)
+        return readyz(connection);
     if (strcmp(url, "/metrics") == 0)
         return answer(connection, MHD_HTTP_OK, "text/plain; version=0.0.4; charset=utf-8", kfx_metrics_text());
     return plain(connection, MHD_HTTP_NOT_FOUND, "not found: /healthz, /readyz, /metrics");
@@ -133,7 +144,8 @@ static int open_listener(const char *host, const char *port, kfx_error_t *err)
     int number = errno;
     freeaddrinfo(list);
     if (fd < 0)
-        kfx_error_set(err, KFX_E_UNAVAILABLE, "health endpoint on %s:%s: %s", host, port, strerror(number));
+        kfx_error_set(err, KFX_E_UNAVAILABLE, "health endpoint on %s:%s: %s%s", host, port, strerror(number),
+                      number == EADDRINUSE ? ": end what listens there, or choose another port with --health" : "");
     return fd;
 }
 

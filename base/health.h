@@ -1,8 +1,8 @@
 /* base/health.h: counters of a process and the HTTP endpoint that shows them (libmicrohttpd, one thread of its own).
  *
  * /healthz  200 while the main loop has called kfx_health_beat within the last 15 s, else 503: "the loop turns".
- * /readyz   200 while kfx_health_set_ready (true) holds, else 503 with the reason.
- * /metrics  Prometheus text format 0.0.4.
+ * /readyz   200 while kfx_health_set_ready (true) holds, else 503; with the reason.
+ * /metrics  Prometheus text format 0.0.4; also what base/proc_metrics.h tells.
  *
  * Metrics are registered once at start (names and label sets are literals: bounded cardinality), then changed from any
  * thread without locks.
@@ -36,8 +36,9 @@ int kfx_health_start(const char *listen, kfx_error_t *err);
 int kfx_health_port(void);
 void kfx_health_stop(void);
 
-void kfx_health_beat(void);                                /* from the main loop, at least every 5 s */
-void kfx_health_set_ready(bool ready, const char *reason); /* reason: a literal, shown while not ready */
+void kfx_health_beat(void); /* from the main loop, at least every 5 s */
+/* reason: a literal: why not; or, while ready, in which way ("ok: standby"; "" or NULL: just "ok"). */
+void kfx_health_set_ready(bool ready, const char *reason);
 
 /* The text of /metrics, for tests. Caller frees. */
 char *kfx_metrics_text(void);

@@ -38,6 +38,11 @@ void kfx_log_init(const char *process)
         kfx_log_warn("KFX_LOG_FORMAT is none of text, json: text is used", "value", format, NULL);
 }
 
+void kfx_log_set_json(bool json)
+{
+    as_json = json;
+}
+
 void kfx_log_set_level(kfx_log_level_t level)
 {
     atomic_store(&current_level, (int)level);

@@ -19,6 +19,7 @@ typedef enum { KFX_LOG_ERROR, KFX_LOG_WARN, KFX_LOG_INFO, KFX_LOG_DEBUG } kfx_lo
  * (error, warn, info, debug; default info), format from KFX_LOG_FORMAT (text, json; default text). */
 void kfx_log_init(const char *process);
 void kfx_log_set_level(kfx_log_level_t level);
+void kfx_log_set_json(bool json); /* before threads start */
 bool kfx_log_enabled(kfx_log_level_t level);
 
 void kfx_log_at(kfx_log_level_t level, const char *msg, ...) __attribute__((sentinel));

@@ -3,6 +3,7 @@
 #include "base/health.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/proc_metrics.h"
 
 #include <ctype.h>
 #include <inttypes.h>
@@ -206,5 +207,6 @@ char *kfx_metrics_text(void)
         }
     }
     pthread_mutex_unlock(&lock);
+    kfx_proc_metrics(&out);
     return kfx_buf_steal(&out, NULL);
 }

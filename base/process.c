@@ -37,6 +37,15 @@ int kfx_option_log_level(const char *text, kfx_error_t *err)
     return kfx_error_set(err, KFX_E_INVALID, "--log-level %.40s: choose error, warn, info or debug", text);
 }
 
+int kfx_option_log_format(const char *text, kfx_error_t *err)
+{
+    bool json = strcmp(text, "json") == 0;
+    if (!json && strcmp(text, "text") != 0)
+        return kfx_error_set(err, KFX_E_INVALID, "--log-format %.40s: choose text or json", text);
+    kfx_log_set_json(json);
+    return 0;
+}
+
 static volatile sig_atomic_t asked;
 
 static void on_signal(int number)

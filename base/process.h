@@ -17,6 +17,9 @@ int kfx_option_number(const char *option, const char *text, long low, long high,
 /* Sets the level of base/log.h by its name: error, warn, info, debug. INVALID says so. */
 int kfx_option_log_level(const char *text, kfx_error_t *err);
 
+/* The same for its format: text, json. Before threads start. */
+int kfx_option_log_format(const char *text, kfx_error_t *err);
+
 /* SIGTERM and SIGINT set kfx_stop_asked, until something else takes the signals (bus/signals.h): process 1 of a
  * container has no default handlers. */
 void kfx_stop_catch(void);

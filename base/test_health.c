@@ -185,6 +185,8 @@ static void test_health_endpoint(void **state)
     expect_answer("GET", "/readyz", "HTTP/1.1 503", "starting\n");
     kfx_health_set_ready(true, NULL);
     expect_answer("GET", "/readyz", "HTTP/1.1 200", "ok\n");
+    kfx_health_set_ready(true, "standby");
+    expect_answer("GET", "/readyz", "HTTP/1.1 200", "ok: standby\n");
     kfx_health_set_ready(false, "no bus");
     expect_answer("GET", "/readyz", "HTTP/1.1 503", "no bus\n");
     expect_answer("GET", "/nowhere", "HTTP/1.1 404", "not found: /healthz, /readyz, /metrics\n");

@@ -54,6 +54,16 @@ static void test_log_level(void **state)
     assert_false(kfx_log_enabled(KFX_LOG_WARN));
 }
 
+static void test_log_format(void **state)
+{
+    (void)state;
+    kfx_error_t err = KFX_ERROR_INIT;
+    assert_int_equal(kfx_option_log_format("json", &err), 0);
+    assert_int_equal(kfx_option_log_format("text", &err), 0);
+    assert_int_equal(kfx_option_log_format("JSON", &err), -1);
+    assert_non_null(strstr(err.msg, "choose text or json"));
+}
+
 static void test_stop(void **state)
 {
     (void)state;
@@ -66,6 +76,7 @@ static void test_stop(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_env), cmocka_unit_test(test_number),
-                                       cmocka_unit_test(test_log_level), cmocka_unit_test(test_stop)};
+                                       cmocka_unit_test(test_log_level), cmocka_unit_test(test_log_format),
+                                       cmocka_unit_test(test_stop)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
