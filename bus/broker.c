@@ -283,7 +283,9 @@ static zsock_t *bind_socket(int type, const char *endpoint, const char *domain, 
         zsock_set_curve_secretkey(sock, keys->secret_key);
     }
     if (zsock_bind(sock, "%s", endpoint) < 0) {
-        kfx_error_set(err, KFX_E_UNAVAILABLE, "cannot listen on %s: %s", endpoint, zmq_strerror(zmq_errno()));
+        kfx_error_set(err, KFX_E_UNAVAILABLE, "cannot listen on %s: %s%s", endpoint, zmq_strerror(zmq_errno()),
+                      zmq_errno() == EADDRINUSE ? ": end what listens there, or choose another with --bind or --tap"
+                                                : "");
         zsock_destroy(&sock);
     }
     return sock;

@@ -178,7 +178,8 @@ static int on_announce(turn_t *t)
     kfx_copy(cancel.service, sizeof(cancel.service), t->role.service);
     kfx_copy(cancel.uid, sizeof(cancel.uid), env.uid);
     kfx_copy(cancel.text, sizeof(cancel.text), why.msg);
-    kfx_log_info("announced run refused", "peer", t->peer->sender, "key", env.key, "error", why.msg, NULL);
+    kfx_log_info("announced run refused", "peer", t->peer->sender, "plane", env.key, "uid", env.uid, "error", why.msg,
+                 NULL);
     kfx_broker_send(t->broker, t->id, t->peer, KFX_CANCEL, &cancel, NULL, -1);
     return 0;
 }

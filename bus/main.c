@@ -33,23 +33,18 @@ static const char usage[] = "usage: kubeflex-bus [options]\n"
                             "                       must have ended (4500)\n"
                             "  --health ADDRESS     /healthz, /readyz, /metrics; \"\" for none (:8081, KFX_HEALTH)\n"
                             "  --instance NAME      for people (POD_NAME, else the host name)\n"
-                            "  --log-level LEVEL    error, warn, info, debug\n"
+                            "  --log-level LEVEL    error, warn, info, debug (info, KFX_LOG_LEVEL)\n"
+                            "  --log-format FORMAT  text (key=value), json (text, KFX_LOG_FORMAT)\n"
                             "  --help, --version\n";
 
 static const struct option long_options[] = {
-    {"bind", required_argument, NULL, 'b'},
-    {"tap", required_argument, NULL, 't'},
-    {"namespace", required_argument, NULL, 'n'},
-    {"kubeconfig", required_argument, NULL, 'k'},
-    {"keys-dir", required_argument, NULL, 'd'},
-    {"no-curve", no_argument, NULL, 'c'},
-    {"hold", required_argument, NULL, 'o'},
-    {"health", required_argument, NULL, 'e'},
-    {"instance", required_argument, NULL, 'i'},
-    {"log-level", required_argument, NULL, 'l'},
-    {"help", no_argument, NULL, 'h'},
-    {"version", no_argument, NULL, 'v'},
-    {NULL, 0, NULL, 0},
+    {"bind", required_argument, NULL, 'b'},       {"tap", required_argument, NULL, 't'},
+    {"namespace", required_argument, NULL, 'n'},  {"kubeconfig", required_argument, NULL, 'k'},
+    {"keys-dir", required_argument, NULL, 'd'},   {"no-curve", no_argument, NULL, 'c'},
+    {"hold", required_argument, NULL, 'o'},       {"health", required_argument, NULL, 'e'},
+    {"instance", required_argument, NULL, 'i'},   {"log-level", required_argument, NULL, 'l'},
+    {"log-format", required_argument, NULL, 'f'}, {"help", no_argument, NULL, 'h'},
+    {"version", no_argument, NULL, 'v'},          {NULL, 0, NULL, 0},
 };
 
 /* 0 to go on, else the exit code plus one. */
@@ -73,6 +68,7 @@ static int parse(int argc, char **argv, options_t *o)
             o->hold_ms = hold;
             break;
         case 'l': rc = kfx_option_log_level(optarg, &err); break;
+        case 'f': rc = kfx_option_log_format(optarg, &err); break;
         case 'h': fputs(usage, stdout); return 1;
         case 'v': puts("kubeflex-bus " KFX_VERSION); return 1;
         default: fputs(usage, stderr); return 3;
@@ -105,6 +101,7 @@ static int serve(zloop_t *loop, const options_t *o, kfx_error_t *err)
     kfx_keystore_t *store = NULL;
     kfx_broker_t *broker = NULL;
     int rc = kfx_signals_catch(loop, on_stop, &stopped, err);
+    kfx_health_set_ready(false, "waiting for the CURVE keys");
     if (rc == 0 && o->health[0])
         rc = kfx_health_start(o->health, err);
     if (rc == 0 && o->keys_dir)

@@ -9,6 +9,7 @@
 #include "bus/pool.h"
 #include "bus/session.h"
 #include "bus/signals.h"
+#include "bus/worker_stats.h"
 
 #include <pthread.h>
 #include <stdarg.h>
@@ -32,6 +33,7 @@ typedef struct {
     kfx_envelope_t env;
     kfx_digest_t *digest;
     kfx_result_t result;
+    int64_t took_ms; /* the run itself */
     job_state_t state;
     bool probe;     /* no task: asks target_up */
     bool target_up; /* its answer */
@@ -60,6 +62,7 @@ struct kfx_worker {
     uint32_t credit;
     bool draining, stopped;
     int64_t drain_until, stop_until, confirm_until;
+    kfx_worker_stats_t stats;
 };
 
 static bool lease_holds(const kfx_worker_t *self)
@@ -134,12 +137,14 @@ static void pool_run(void *ctx, void *arg, zsock_t *out)
 {
     const kfx_worker_t *self = ctx;
     job_t *job = arg;
+    int64_t start = kfx_now_ms();
     job->thread = pthread_self();
     job->out = out;
     if (job->probe)
         job->target_up = self->opts.target_up(self->opts.ctx);
     else
         self->opts.run(self->opts.ctx, &job->task, &job->result);
+    job->took_ms = kfx_now_ms() - start;
 }
 
 static void start_waiting(kfx_worker_t *self)
@@ -176,6 +181,11 @@ static void set_lease(kfx_worker_t *self, int64_t until)
     atomic_store(&self->lease_until, self->fenced || atomic_load(&self->stopping) ? 0 : until);
 }
 
+static void show_state(kfx_worker_t *self)
+{
+    kfx_worker_stats_state(&self->stats, kfx_session_up(self->session), self->down);
+}
+
 static void go_down(kfx_worker_t *self)
 {
     if (!self->down)
@@ -183,6 +193,7 @@ static void go_down(kfx_worker_t *self)
     self->down = true;
     self->credit = 0;
     self->probe_at = kfx_now_ms() + PROBE_MS;
+    show_state(self);
     kfx_session_ping(self->session); /* before the DONE that says why */
 }
 
@@ -192,6 +203,7 @@ static void come_up(kfx_worker_t *self)
     self->down = false;
     self->credit = 1;
     self->probe_at = kfx_now_ms() + PROBE_MS;
+    show_state(self);
     kfx_session_ping(self->session);
 }
 
@@ -232,6 +244,7 @@ static void on_ended(void *ctx, void *arg)
             job->result.outcome = KFX_OUTCOME_RETRY;
         if (job->result.outcome == KFX_OUTCOME_RETRY && !lease_holds(self))
             job->result.retry_after_ms = 1; /* cut short by the lease, not failed: no backoff */
+        kfx_worker_stats_task(&self->stats, job->result.outcome, job->took_ms);
         if (job->result.outcome == KFX_OUTCOME_DOWN)
             go_down(self);
         report(self, job);
@@ -295,7 +308,12 @@ static void on_up(void *ctx, const kfx_envelope_t *welcome)
     for (job_t *job = zlistx_first(self->jobs); job; job = zlistx_next(self->jobs))
         if (job->state == REPORTED)
             send_done(self, job);
-    kfx_health_set_ready(true, "");
+    show_state(self);
+}
+
+static void on_down(void *ctx)
+{
+    show_state(ctx);
 }
 
 static void on_lease(void *ctx, int64_t until)
@@ -336,7 +354,7 @@ static void on_task(kfx_worker_t *self, kfx_msg_t *msg)
     atomic_init(&job->task.canceled, false);
     zlistx_add_end(self->jobs, job);
     if (!job->digest) {
-        kfx_log_error("unreadable digest", "key", msg->env.key, "error", err.msg, NULL);
+        kfx_log_error("unreadable digest", "plane", msg->env.key, "uid", msg->env.uid, "error", err.msg, NULL);
         job->result.outcome = KFX_OUTCOME_RETRY;
         report(self, job);
     } else if (self->down) {
@@ -352,7 +370,7 @@ static void on_cancel(kfx_worker_t *self, const kfx_envelope_t *env)
     job_t *job = job_by_task(self, env->task);
     if (!job)
         return;
-    kfx_log_info("task cancelled", "key", job->env.key, "uid", job->env.uid, NULL);
+    kfx_log_info("task cancelled", "plane", job->env.key, "uid", job->env.uid, NULL);
     atomic_store(&job->task.canceled, true);
     if (job->state == WAITING) {
         job->result.outcome = KFX_OUTCOME_RETRY;
@@ -534,7 +552,8 @@ int kfx_worker_serve(kfx_worker_t *self, kfx_error_t *err)
         zloop_destroy(&self->loop);
         return -1;
     }
-    kfx_health_set_ready(false, "waiting for the bus");
+    kfx_worker_stats_init(&self->stats, self->service);
+    show_state(self);
     kfx_pool_opts_t pool = {
         .threads = self->opts.threads, .run = pool_run, .on_ended = on_ended, .on_out = on_out, .ctx = self};
     self->pool = kfx_pool_new(self->loop, &pool);
@@ -545,6 +564,7 @@ int kfx_worker_serve(kfx_worker_t *self, kfx_error_t *err)
                                   .instance = self->instance,
                                   .revision = self->opts.revision,
                                   .on_up = on_up,
+                                  .on_down = on_down,
                                   .on_message = on_message,
                                   .on_fill = on_fill,
                                   .on_lease = on_lease,

@@ -48,8 +48,8 @@ typedef struct {
 kfx_worker_t *kfx_worker_new(const kfx_worker_opts_t *opts, kfx_error_t *err);
 void kfx_worker_destroy(kfx_worker_t **self_p);
 
-/* Serves until SIGTERM or SIGINT, then drains. 0, or -1 when the loop could not start. Beats base/health and sets it
- * ready once the bus said WELCOME. */
+/* Serves until SIGTERM or SIGINT, then drains. 0, or -1 when the loop could not start. Beats base/health, and
+ * is ready while the bus answers. */
 int kfx_worker_serve(kfx_worker_t *self, kfx_error_t *err);
 
 /* True while the session's lease holds: writes may start. Thread-safe; made for kfx_kube_set_gate. */

@@ -118,7 +118,7 @@ static int run(program_t *program, const kfx_reconciler_options_t *options, kfx_
                      .outside = getenv("KUBERNETES_SERVICE_HOST") == NULL};
     if ((options->health[0] && kfx_health_start(options->health, err)) || connect_api_server(program, options, err))
         return -1;
-    kfx_health_set_ready(false, "waiting for the bus");
+    kfx_health_set_ready(false, "waiting for the keys of the bus");
     if (options->keys_dir && kfx_bus_keys_from_dir(options->keys_dir, role, &keys, err))
         return -1;
     if (!options->keys_dir && !options->no_curve && wait_for_keys(program, options, role, &keys))

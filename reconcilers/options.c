@@ -25,6 +25,7 @@ static const char usage[] =
     "  --instance NAME     who we are on the bus [POD_NAME, host name]\n"
     "  --threads N         planes worked on at once [KFX_THREADS, " THREADS "]\n"
     "  --log-level LEVEL   error, warn, info, debug [KFX_LOG_LEVEL, info]\n"
+    "  --log-format FORMAT text (key=value), json [KFX_LOG_FORMAT, text]\n"
     "  --help, --version\n"
     "\n"
     "  --render PLANE      print the manifests of a plane (no Secrets, no ownership) and end\n"
@@ -34,21 +35,14 @@ static const char usage[] =
 enum { NO_CURVE = 1000, KEYS_DIR, RENDER, CONFIG, HELP, VERSION };
 
 static const struct option options[] = {
-    {"type", required_argument, NULL, 't'},
-    {"bus", required_argument, NULL, 'b'},
-    {"health", required_argument, NULL, 'H'},
-    {"kubeconfig", required_argument, NULL, 'k'},
-    {"namespace", required_argument, NULL, 'n'},
-    {"keys-dir", required_argument, NULL, KEYS_DIR},
-    {"no-curve", no_argument, NULL, NO_CURVE},
-    {"instance", required_argument, NULL, 'i'},
-    {"threads", required_argument, NULL, 'T'},
-    {"log-level", required_argument, NULL, 'l'},
-    {"help", no_argument, NULL, HELP},
-    {"version", no_argument, NULL, VERSION},
-    {"render", required_argument, NULL, RENDER},
-    {"config", required_argument, NULL, CONFIG},
-    {NULL, 0, NULL, 0},
+    {"type", required_argument, NULL, 't'},       {"bus", required_argument, NULL, 'b'},
+    {"health", required_argument, NULL, 'H'},     {"kubeconfig", required_argument, NULL, 'k'},
+    {"namespace", required_argument, NULL, 'n'},  {"keys-dir", required_argument, NULL, KEYS_DIR},
+    {"no-curve", no_argument, NULL, NO_CURVE},    {"instance", required_argument, NULL, 'i'},
+    {"threads", required_argument, NULL, 'T'},    {"log-level", required_argument, NULL, 'l'},
+    {"log-format", required_argument, NULL, 'f'}, {"help", no_argument, NULL, HELP},
+    {"version", no_argument, NULL, VERSION},      {"render", required_argument, NULL, RENDER},
+    {"config", required_argument, NULL, CONFIG},  {NULL, 0, NULL, 0},
 };
 
 static int check(kfx_reconciler_options_t *out, const char *type, kfx_error_t *err)
@@ -89,7 +83,8 @@ int kfx_reconciler_options(int argc, char **argv, kfx_reconciler_options_t *out,
         case HELP: fputs(usage, stdout); return 0;
         case VERSION: puts("kubeflex-reconciler " KFX_VERSION); return 0;
         case 'l':
-            if (kfx_option_log_level(optarg, err))
+        case 'f':
+            if (c == 'l' ? kfx_option_log_level(optarg, err) : kfx_option_log_format(optarg, err))
                 return -1;
             break;
         default: return kfx_error_set(err, KFX_E_INVALID, "see --help");

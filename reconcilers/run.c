@@ -184,13 +184,7 @@ static void reconcile(kfx_run_t *run)
 
 static void report(const kfx_run_t *run, int64_t ms)
 {
-    static const char *const labels[] = {"outcome=\"none\"",  "outcome=\"ok\"",   "outcome=\"waiting\"",
-                                         "outcome=\"retry\"", "outcome=\"gone\"", "outcome=\"down\""};
     const kfx_result_t *result = run->result;
-    kfx_metric_add(kfx_counter("kubeflex_reconciles_total", "Tasks done, by outcome.",
-                               labels[(size_t)result->outcome % KFX_COUNT(labels)]),
-                   1);
-    kfx_metric_observe_ms(kfx_histogram("kubeflex_reconcile_seconds", "Time a task took.", NULL), ms);
     kfx_metric_add(kfx_counter("kubeflex_objects_written_total", "Objects created, applied or patched.", NULL),
                    (int64_t)result->written_count);
     kfx_log_level_t level = result->outcome == KFX_OUTCOME_RETRY || result->outcome == KFX_OUTCOME_DOWN ? KFX_LOG_WARN

@@ -189,6 +189,7 @@ static int run(agent_t *agent, const kfx_storage_options_t *options, kfx_error_t
     agent->kube = api_server(agent, options, err);
     if (!agent->kube)
         return -1;
+    kfx_health_set_ready(false, "waiting for the Secrets of Postgres");
     agent->storage.bootstrap = (kfx_bootstrap_t){.ns = options->ns,
                                                  .postgres_host = options->postgres_host,
                                                  .postgres_port = options->postgres_port,
@@ -198,6 +199,7 @@ static int run(agent_t *agent, const kfx_storage_options_t *options, kfx_error_t
     agent->storage.bootstrap.ca_pem = ca_pem;
     agent->storage.server =
         (kfx_storage_server_t){.host = options->dsn_host, .port = options->dsn_port, .ca_pem = ca_pem};
+    kfx_health_set_ready(false, "waiting for the keys of the bus");
     if (wait_for_keys(agent, options, &keys) < 0)
         return 0;
     if (kfx_storage_init(&agent->storage, err) < 0)

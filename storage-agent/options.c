@@ -31,6 +31,7 @@ static const char usage[] =
     "  --dsn-port PORT         [KFX_DSN_PORT, 5432]\n"
     "  --certificate-name NAME one more name of the server's certificate; may be repeated\n"
     "  --log-level LEVEL       error, warn, info, debug [KFX_LOG_LEVEL, info]\n"
+    "  --log-format FORMAT     text (key=value), json [KFX_LOG_FORMAT, text]\n"
     "  --help, --version\n";
 
 static const struct option options[] = {
@@ -45,6 +46,7 @@ static const struct option options[] = {
     {"dsn-port", required_argument, NULL, 'D'},
     {"certificate-name", required_argument, NULL, 'c'},
     {"log-level", required_argument, NULL, 'l'},
+    {"log-format", required_argument, NULL, 'f'},
     {"help", no_argument, NULL, 'h'},
     {"version", no_argument, NULL, 'v'},
     {NULL, 0, NULL, 0},
@@ -83,6 +85,7 @@ static int take(int option, kfx_storage_options_t *out, kfx_error_t *err)
     case 'D': out->dsn_port = optarg; return 1;
     case 'c': return add_name(out, optarg, err) < 0 ? -1 : 1;
     case 'l': return kfx_option_log_level(optarg, err) < 0 ? -1 : 1;
+    case 'f': return kfx_option_log_format(optarg, err) < 0 ? -1 : 1;
     case 'h': fputs(usage, stdout); return 0;
     case 'v': puts("kubeflex-storage-agent " KFX_VERSION); return 0;
     default: return kfx_error_set(err, KFX_E_INVALID, "see kubeflex-storage-agent --help");

@@ -1,6 +1,7 @@
 /* watcher/announce.c: Events for transitions, never for a state that goes on. */
 #include "watcher/announce.h"
 
+#include "base/log.h"
 #include "watcher/watcher.h"
 
 /* Ordinary states of a plane that starts or ends: no failure (a Warning for each of them would hide the real ones). */
@@ -63,6 +64,8 @@ static void emit(kfx_watcher_t *self, const kfx_plane_t *plane, const kfx_announ
 {
     kfx_object_ref_t about = {
         .api_version = KFX_API_VERSION, .kind = "ControlPlane", .name = plane->name, .uid = plane->uid};
+    kfx_log_info("event", "plane", plane->name, "uid", plane->uid, "type", a->type, "reason", a->reason, "message",
+                 a->message, NULL);
     kfx_events_emit(self->events, &about, a->type, a->reason, action, "%s", a->message);
 }
 

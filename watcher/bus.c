@@ -165,7 +165,7 @@ static void on_done(void *ctx, const kfx_envelope_t *env, const kfx_result_t *re
 static void on_progress(void *ctx, const kfx_envelope_t *env)
 {
     (void)ctx;
-    kfx_log_debug("progress", "plane", env->key, "service", env->service, "text", env->text, NULL);
+    kfx_log_debug("progress", "plane", env->key, "uid", env->uid, "service", env->service, "text", env->text, NULL);
 }
 
 /* ---- session ---------------------------------------------------------------------------------------------------- */
@@ -182,6 +182,7 @@ static void on_connected(void *ctx)
     kfx_watcher_t *self = ctx;
     self->connected = true;
     self->told = false;
+    kfx_watcher_ready(self);
     kfx_planes_each(self->planes, forget_told, self);
     kfx_log_info("connected to the bus", "endpoint", self->opts.bus, NULL);
     kfx_watcher_mark_all(self); /* results that wait for their ACK, too */
@@ -194,6 +195,7 @@ static void on_disconnected(void *ctx)
     if (self->connected)
         kfx_log_warn("the bus is away", "endpoint", self->opts.bus, NULL);
     self->connected = self->told = false;
+    kfx_watcher_ready(self);
 }
 
 static void on_stale(void *ctx, uint64_t epoch)

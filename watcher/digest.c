@@ -29,7 +29,8 @@ kfx_digest_t *kfx_plane_digest(const kfx_plane_t *plane, const char *service, co
         if (!kfx_service_wants(service, c->kind, c->name))
             continue;
         if (digest->count == KFX_CHILDREN_MAX) {
-            kfx_log_warn("more objects than a digest holds: the rest is left out", "plane", plane->name, NULL);
+            kfx_log_warn("more objects than a digest holds: the rest is left out", "plane", plane->name, "uid",
+                         plane->uid, NULL);
             break;
         }
         kfx_child_t *out = &digest->children[digest->count++];

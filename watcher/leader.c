@@ -17,11 +17,6 @@ static bool gate(void *arg)
     return !atomic_load(&self->acting) || kfx_lease_held(self->lease);
 }
 
-void kfx_watcher_ready(kfx_watcher_t *self)
-{
-    kfx_health_set_ready(self->synced, "the caches are not filled yet");
-}
-
 static void forget_session(void *ctx, kfx_plane_t *plane)
 {
     (void)ctx;
@@ -46,6 +41,7 @@ static void on_lead(void *ctx, uint64_t epoch)
     atomic_store(&self->acting, true);
     self->leading = true;
     kfx_metric_set(self->stats->leading, 1);
+    kfx_watcher_ready(self);
     if (kfx_bus_start(self, epoch, &err) != 0) {
         kfx_log_error("no connection to the bus can be made", "error", err.msg, NULL);
         self->exit_code = 1;
@@ -62,6 +58,7 @@ static void on_lost(void *ctx)
     self->leading = false;
     kfx_metric_set(self->stats->leading, 0);
     kfx_bus_stop(self);
+    kfx_watcher_ready(self);
     kfx_leader_settle(self);
 }
 
@@ -177,6 +174,7 @@ void kfx_leader_stale(kfx_watcher_t *self, uint64_t epoch)
                   kfx_log_num(epoch), NULL);
     self->leading = false;
     kfx_metric_set(self->stats->leading, 0);
+    kfx_watcher_ready(self);
     stale_t *stale = kfx_xcalloc(1, sizeof *stale);
     stale->watcher = self;
     stale->epoch = epoch;

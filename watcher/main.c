@@ -114,7 +114,7 @@ static int run(const kfx_options_t *o, kfx_error_t *err)
                                    .outage_ms = KFX_OUTAGE_MS}};
     if (o->health[0] && kfx_health_start(o->health, err) != 0)
         return -1;
-    kfx_health_set_ready(false, "starting");
+    kfx_health_set_ready(false, "waiting for the keys of the bus");
     self.kube = connect_api(o, err);
     if (!self.kube)
         return -1;

@@ -19,23 +19,18 @@ static const char usage[] =
     "  --selector LABELS    only ControlPlanes with these labels; needs a Lease and a bus of its own\n"
     "  --keys-dir DIR       CURVE keys from DIR/kubeflex-bus-watcher instead of the Secret of that name\n"
     "  --no-curve           no keys at all; ipc:// endpoints only\n"
-    "  --log-level LEVEL    error, warn, info, debug\n"
+    "  --log-level LEVEL    error, warn, info, debug (KFX_LOG_LEVEL, else info)\n"
+    "  --log-format FORMAT  text (key=value), json (KFX_LOG_FORMAT, else text)\n"
     "  --help, --version\n";
 
 static const struct option long_options[] = {
-    {"bus", required_argument, NULL, 'b'},
-    {"health", required_argument, NULL, 'e'},
-    {"kubeconfig", required_argument, NULL, 'k'},
-    {"instance", required_argument, NULL, 'i'},
-    {"namespace", required_argument, NULL, 'n'},
-    {"lease", required_argument, NULL, 'L'},
-    {"selector", required_argument, NULL, 's'},
-    {"keys-dir", required_argument, NULL, 'd'},
-    {"no-curve", no_argument, NULL, 'c'},
-    {"log-level", required_argument, NULL, 'l'},
-    {"help", no_argument, NULL, 'h'},
-    {"version", no_argument, NULL, 'v'},
-    {NULL, 0, NULL, 0},
+    {"bus", required_argument, NULL, 'b'},        {"health", required_argument, NULL, 'e'},
+    {"kubeconfig", required_argument, NULL, 'k'}, {"instance", required_argument, NULL, 'i'},
+    {"namespace", required_argument, NULL, 'n'},  {"lease", required_argument, NULL, 'L'},
+    {"selector", required_argument, NULL, 's'},   {"keys-dir", required_argument, NULL, 'd'},
+    {"no-curve", no_argument, NULL, 'c'},         {"log-level", required_argument, NULL, 'l'},
+    {"log-format", required_argument, NULL, 'f'}, {"help", no_argument, NULL, 'h'},
+    {"version", no_argument, NULL, 'v'},          {NULL, 0, NULL, 0},
 };
 
 static void defaults(kfx_options_t *self)
@@ -67,7 +62,8 @@ int kfx_options_parse(kfx_options_t *self, int argc, char **argv)
         case 'd': self->keys_dir = optarg; break;
         case 'c': self->no_curve = true; break;
         case 'l':
-            if (kfx_option_log_level(optarg, &err) != 0) {
+        case 'f':
+            if ((c == 'l' ? kfx_option_log_level(optarg, &err) : kfx_option_log_format(optarg, &err)) != 0) {
                 fprintf(stderr, "kubeflex-watcher: %s\n", err.msg);
                 return 2;
             }

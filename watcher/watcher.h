@@ -4,6 +4,7 @@
  *   step.c     a dirty plane -> the one next thing to do: finalizer, EVENTs, status
  *   writer.c   the write of a plane, one at a time, and what its answer means
  *   bus.c      results and services' states from the bus, the snapshot
+ *   ready.c    /readyz
  *   leader.c   Lease, epoch, gate; a standby keeps its watches and does nothing else
  */
 #ifndef KFX_WATCHER_H
@@ -101,7 +102,9 @@ void kfx_leader_start(kfx_watcher_t *self);
 void kfx_leader_stop(kfx_watcher_t *self);
 void kfx_leader_stale(kfx_watcher_t *self, uint64_t epoch); /* the bus knows a higher one */
 void kfx_leader_settle(kfx_watcher_t *self);                /* a write came back */
-void kfx_watcher_ready(kfx_watcher_t *self);                /* /readyz as it is now */
+
+/* ready.c */
+void kfx_watcher_ready(kfx_watcher_t *self); /* /readyz as it is now */
 
 /* announce.c: Events for transitions of the status */
 void kfx_announce_status(kfx_watcher_t *self, const kfx_plane_t *plane, const kfx_status_t *before,

@@ -128,7 +128,7 @@ static void on_written(void *ctx, kfx_request_t *req)
         default:
             kfx_metric_add(self->stats->failures, 1);
             kfx_log_warn(op == KFX_OP_STATUS ? "status not written" : "finalizer not written", "plane", plane->name,
-                         "code", kfx_code_name(req->error.code), "error", req->error.msg, NULL);
+                         "uid", plane->uid, "code", kfx_code_name(req->error.code), "error", req->error.msg, NULL);
             pause_plane(self, plane);
         }
     }
