@@ -150,7 +150,15 @@ spec:
     schema: {openAPIV3Schema: {type: object, x-kubernetes-preserve-unknown-fields: true}}
 YAML
   pk cp1 wait --for=condition=Established crd/widgets.example.com --timeout=60s
+  pk cp1 apply -f - <<'YAML'
+{apiVersion: example.com/v1, kind: Widget, metadata: {name: gear, namespace: default}, spec: {teeth: 12}}
+YAML
+  run pk cp1 get widget gear -n default -o 'jsonpath={.spec.teeth}'
+  [ "$output" = 12 ]
+  # A kind whose storage was never used may take five minutes to go: docs/users.md, Troubleshooting.
   pk cp1 delete crd widgets.example.com --timeout=60s
+  run pk cp1 get widget gear -n default
+  [ "$status" -ne 0 ]
 }
 
 @test "a second plane does not see the first one's objects" {
