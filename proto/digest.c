@@ -18,6 +18,7 @@ static const kfx_wire_field_t child_fields[] = {
 static const kfx_wire_field_t digest_fields[] = {
     KFX_WIRE(kfx_digest_t, type, "type", KFX_WIRE_TEXT),
     KFX_WIRE(kfx_digest_t, deleting, "deleting", KFX_WIRE_BOOL),
+    KFX_WIRE(kfx_digest_t, kubernetes_version, "kubernetesVersion", KFX_WIRE_TEXT),
 };
 
 #define CHILDREN "children"

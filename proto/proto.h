@@ -110,6 +110,7 @@ typedef struct {
 typedef struct {
     char type[32]; /* spec.type */
     bool deleting;
+    char kubernetes_version[32]; /* status.kubernetesVersion as it is recorded; "" = not yet */
     size_t count;
     kfx_child_t *children; /* fresh; kfx_digest_free */
 } kfx_digest_t;
@@ -148,6 +149,8 @@ typedef struct {
     char secret_name[128]; /* status.secretRef: namespace is the plane's */
     char secret_key[64];
     char secret_in_cluster_key[64];
+    /* The worker goes on only once the status fields above are recorded: the watcher sends an EVENT when they are. */
+    bool awaits_record;
 } kfx_result_t;
 
 /* Sets or replaces the condition of that type. Too long texts are cut; over KFX_CONDITIONS_MAX is dropped with a log.

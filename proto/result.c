@@ -28,6 +28,7 @@ static const kfx_wire_field_t result_fields[] = {
     RESULT(secret_name, "secretName"),
     RESULT(secret_key, "secretKey"),
     RESULT(secret_in_cluster_key, "secretInClusterKey"),
+    KFX_WIRE(kfx_result_t, awaits_record, "awaitsRecord", KFX_WIRE_BOOL),
 };
 
 #define CONDITIONS "conditions"

@@ -78,6 +78,7 @@ static kfx_digest_t *full_digest(size_t count)
     kfx_digest_t *digest = kfx_xcalloc(1, sizeof(*digest));
     kfx_copy(digest->type, sizeof(digest->type), "k8s");
     digest->deleting = true;
+    kfx_copy(digest->kubernetes_version, sizeof(digest->kubernetes_version), "v1.36.3");
     digest->count = count;
     digest->children = kfx_xcalloc(count, sizeof(*digest->children));
     for (size_t i = 0; i < count; i++) {
@@ -104,6 +105,7 @@ static void test_digest_round_trip(void **state)
     assert_non_null(back);
     assert_string_equal(back->type, "k8s");
     assert_true(back->deleting);
+    assert_string_equal(back->kubernetes_version, "v1.36.3");
     assert_int_equal(back->count, KFX_CHILDREN_MAX);
     assert_memory_equal(back->children, digest->children, KFX_CHILDREN_MAX * sizeof(kfx_child_t));
     kfx_digest_t *copy = kfx_digest_dup(back);
@@ -146,6 +148,7 @@ static kfx_result_t *full_result(void)
     kfx_copy(result->secret_name, sizeof(result->secret_name), "admin-kubeconfig");
     kfx_copy(result->secret_key, sizeof(result->secret_key), "kubeconfig");
     kfx_copy(result->secret_in_cluster_key, sizeof(result->secret_in_cluster_key), "kubeconfig-incluster");
+    result->awaits_record = true;
     return result;
 }
 

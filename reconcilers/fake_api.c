@@ -235,7 +235,11 @@ kfx_digest_t *kfx_fake_digest(kfx_fake_t *fake, const char *plane, const char *u
     kfx_digest_t *digest = kfx_xcalloc(1, sizeof(*digest));
     const char *path;
     json_t *object;
+    char own[KFX_NAME_SIZE + 96];
+    snprintf(own, sizeof(own), KFX_CONTROLPLANES_PATH "/%s", plane);
     kfx_copy(digest->type, sizeof(digest->type), "k8s");
+    const char *recorded = kfx_json_str(kfx_fake_get(fake, own), "status", "kubernetesVersion");
+    kfx_copy(digest->kubernetes_version, sizeof(digest->kubernetes_version), recorded ? recorded : "");
     digest->children = kfx_xcalloc(KFX_CHILDREN_MAX, sizeof(*digest->children));
     json_object_foreach (fake->objects, path, object) {
         const char *label = kfx_json_str(object, "metadata", "labels", KFX_LABEL_PLANE);

@@ -21,7 +21,6 @@ typedef struct {
     bool fresh;              /* this process made the Namespace: nothing can have been in it before */
     int64_t identity_ms;     /* when (kfx_now_ms) this process replaced a deleted identity; 0: it did not */
     unsigned probe_failures; /* refused probes in a row */
-    unsigned version_waits;  /* tasks that ended because the version was not recorded yet */
     char service_rv[32];     /* the Service whose facts these are */
     char cluster_ip[64];
     int node_port;

@@ -215,6 +215,8 @@ void kfx_reconciler_run(void *ctx, const kfx_task_t *task, kfx_result_t *result)
         result->outcome = KFX_OUTCOME_WAITING;
     } else {
         kfx_memos_get(rec->memos, task->env.uid, &run.memo);
+        if (run.digest->kubernetes_version[0]) /* recorded since the plane was read */
+            kfx_copy(run.memo.status_version, sizeof(run.memo.status_version), run.digest->kubernetes_version);
         reconcile(&run);
         kfx_memos_put(rec->memos, &run.memo);
     }

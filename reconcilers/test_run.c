@@ -433,9 +433,25 @@ static void test_version_is_recorded_first(void **state)
     run_task(w);
     assert_null(kfx_fake_get(&w->api, DEPLOYMENT));
     assert_int_equal(w->result.outcome, KFX_OUTCOME_WAITING);
-    assert_in_range(w->result.retry_after_ms, 1, 1000);
+    assert_int_equal(w->result.retry_after_ms, 0); /* the watcher tells */
+    assert_true(w->result.awaits_record);
+    assert_null(condition(w, "Synced"));
+    kfx_fake_forget_log(&w->api);
     run_task(w);
     assert_non_null(kfx_fake_get(&w->api, DEPLOYMENT));
+    assert_false(w->result.awaits_record);
+    assert_int_equal(kfx_fake_count(&w->api, "GET " KFX_CONTROLPLANES_PATH), 0); /* the digest says it */
+}
+
+/* Another default, while the process remembers the plane from before its version was recorded. */
+static void test_version_stays(void **state)
+{
+    world_t *w = *state;
+    bring_up(w);
+    set_config(w, "kubernetesVersion", "v1.35.1");
+    run_task(w);
+    assert_string_equal(w->result.kubernetes_version, KFX_DEFAULT_KUBERNETES_VERSION);
+    assert_int_equal(w->result.written_count, 0);
 }
 
 static void test_version_asked_for(void **state)
@@ -559,6 +575,7 @@ int main(void)
         T(test_label_restored),
         T(test_teardown),
         T(test_version_is_recorded_first),
+        T(test_version_stays),
         T(test_version_asked_for),
         T(test_bad_config),
         T(test_failures),

@@ -129,6 +129,7 @@ static void take_verdict(kfx_watcher_t *self, kfx_plane_t *plane, kfx_view_t *vi
     kfx_verdict_free(&view->held);
     kfx_verdict_free(&view->verdict);
     view->verdict = verdict;
+    view->awaits = result->awaits_record;
     if (env->outcome == KFX_OUTCOME_GONE && plane->deleting)
         view->gone = true;
 }

@@ -18,6 +18,8 @@ kfx_digest_t *kfx_plane_digest(const kfx_plane_t *plane, const char *service, co
     kfx_digest_t *digest = kfx_xcalloc(1, sizeof *digest);
     kfx_copy(digest->type, sizeof digest->type, plane->type);
     digest->deleting = plane->deleting;
+    if (plane->status && plane->status->version)
+        kfx_copy(digest->kubernetes_version, sizeof digest->kubernetes_version, plane->status->version);
 
     size_t count = 1;
     for (const kfx_tracked_t *c = plane->children; c; c = c->next)

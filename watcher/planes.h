@@ -51,13 +51,15 @@ typedef struct {
     uint64_t sent_seq;      /* of the last EVENT of this leadership, 0: none */
     uint64_t done_seq;      /* of the last DONE for it */
     int64_t told_generation;
-    uint32_t told_config; /* kubeflex-config as the service knows it */
-    bool told : 1;        /* an EVENT was sent in this session of the bus */
+    uint32_t told_config;  /* kubeflex-config as the service knows it */
+    uint32_t told_version; /* status.kubernetesVersion likewise */
+    bool told : 1;         /* an EVENT was sent in this session of the bus */
     bool told_deleting : 1;
     bool lost_child : 1; /* a child it knew is gone */
     bool lag : 1;        /* the bus's copy of the digest misses what the service itself wrote */
     bool noted : 1;      /* the outage of the service is in the status */
     bool gone : 1;       /* said GONE for this uid */
+    bool awaits : 1;     /* the verdict's status fields have to be recorded before it goes on */
 } kfx_view_t;
 
 typedef enum { KFX_OP_NONE, KFX_OP_FINALIZER, KFX_OP_STATUS, KFX_OP_READ } kfx_op_t;

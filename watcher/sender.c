@@ -1,15 +1,31 @@
 #include "watcher/sender.h"
 
+static uint32_t fnv(uint32_t h, const char *text)
+{
+    for (; *text; text++)
+        h = (h ^ (unsigned char)*text) * 16777619u; /* FNV-1a */
+    return h;
+}
+
 static uint32_t config_view(const char *service, const kfx_config_seen_t *config)
 {
     if (!config->exists || !kfx_service_wants(service, "ConfigMap", KFX_CONFIGMAP))
         return 0;
-    uint32_t h = 2166136261u; /* FNV-1a */
-    for (const char *p = config->uid; *p; p++)
-        h = (h ^ (unsigned char)*p) * 16777619u;
-    for (const char *p = config->rv; *p; p++)
-        h = (h ^ (unsigned char)*p) * 16777619u;
-    return h | 1;
+    return fnv(fnv(2166136261u, config->uid), config->rv) | 1;
+}
+
+static uint32_t version_view(const kfx_plane_t *plane)
+{
+    return plane->status && plane->status->version ? fnv(2166136261u, plane->status->version) | 1 : 0;
+}
+
+/* The service waits for its own words to stand in the status, and now they do. */
+static bool record_landed(const kfx_plane_t *plane, const kfx_view_t *view)
+{
+    if (!view->awaits || !view->verdict || !view->verdict->says->version || !plane->status || !plane->status->version)
+        return false;
+    return strcmp(view->verdict->says->version, plane->status->version) == 0 &&
+           view->told_version != version_view(plane);
 }
 
 /* Each object has one service that writes it. */
@@ -34,7 +50,7 @@ kfx_send_t kfx_sender_decide(const kfx_plane_t *plane, size_t index, const char 
     if (plane->deleting && view->gone)
         return KFX_SEND_NOTHING;
     if (view->told_generation != plane->generation || view->told_deleting != plane->deleting || view->lost_child ||
-        view->told_config != config_view(service, config))
+        view->told_config != config_view(service, config) || record_landed(plane, view))
         return KFX_SEND_NOW;
     kfx_send_t answer = KFX_SEND_NOTHING;
     for (const kfx_tracked_t *c = plane->children; c; c = c->next) {
@@ -56,6 +72,7 @@ void kfx_sender_sent(kfx_plane_t *plane, size_t index, const char *service, cons
     view->told_generation = plane->generation;
     view->told_deleting = plane->deleting;
     view->told_config = config_view(service, config);
+    view->told_version = version_view(plane);
     view->lost_child = false;
     view->lag = false;
     view->sent_seq = seq;

@@ -28,7 +28,7 @@ static struct {
 
 static struct {
     unsigned events, acks, syncs;
-    char service[48];
+    char service[48], version[32];
     kfx_envelope_t event, ack;
     size_t children;
 } sent;
@@ -79,6 +79,7 @@ void kfx_publisher_event(kfx_publisher_t *self, const char *service, const kfx_e
     sent.event = *env;
     sent.children = digest->count;
     kfx_copy(sent.service, sizeof sent.service, service);
+    kfx_copy(sent.version, sizeof sent.version, digest->kubernetes_version);
 }
 
 void kfx_publisher_ack(kfx_publisher_t *self, const kfx_envelope_t *done)
@@ -183,9 +184,9 @@ static void change(const char *key, json_t *value)
     show();
 }
 
-static void done(const char *service, kfx_outcome_t outcome, const char *type, bool status, const char *reason)
+static void done_with(const char *service, kfx_outcome_t outcome, kfx_result_t *result)
 {
-    kfx_result_t result = {.outcome = outcome};
+    result->outcome = outcome;
     kfx_envelope_t env = {.generation = kfx_json_int(object, 0, "metadata", "generation"),
                           .epoch = 7,
                           .seq = w.seq,
@@ -194,9 +195,15 @@ static void done(const char *service, kfx_outcome_t outcome, const char *type, b
     kfx_copy(env.service, sizeof env.service, service);
     kfx_copy(env.key, sizeof env.key, kfx_json_str(object, "metadata", "name"));
     kfx_copy(env.uid, sizeof env.uid, "u-1");
+    bus.on_done(bus.ctx, &env, result);
+}
+
+static void done(const char *service, kfx_outcome_t outcome, const char *type, bool status, const char *reason)
+{
+    kfx_result_t result = {.outcome = outcome};
     if (type)
         kfx_result_condition(&result, type, status, reason, "%s", "");
-    bus.on_done(bus.ctx, &env, &result);
+    done_with(service, outcome, &result);
 }
 
 static int setup(void **state)
@@ -267,6 +274,48 @@ static void test_life(void **state)
     assert_int_equal(written.count, 3); /* identical: no write, ACK at once */
     assert_int_equal(sent.acks, 3);
     assert_int_equal(sent.events, 2);
+}
+
+static void done_version(const char *version, bool awaits)
+{
+    kfx_result_t result = {.awaits_record = awaits};
+    kfx_copy(result.kubernetes_version, sizeof result.kubernetes_version, version);
+    done_with("reconcile.k8s", KFX_OUTCOME_WAITING, &result);
+}
+
+/* A worker that waits for its version to be recorded hears of it once, whichever came first; others do not. */
+static void test_awaited_record(void **state)
+{
+    (void)state;
+    create("cp1", "k8s");
+    land();
+    assert_int_equal(sent.events, 2);
+    done_version("v1.36.3", true);
+    assert_int_equal(sent.events, 2);
+    land(); /* the status write after the result */
+    assert_int_equal(sent.events, 3);
+    assert_string_equal(sent.service, "reconcile.k8s");
+    assert_string_equal(sent.version, "v1.36.3");
+    done_version("v1.36.3", true); /* a worker that is slow to see it is not driven round in a circle */
+    assert_int_equal(sent.events, 3);
+
+    done_version("v1.36.4", false);
+    land();
+    assert_int_equal(sent.events, 3); /* nobody waits */
+    done_version("v1.36.4", true);    /* the result after the status write */
+    assert_int_equal(sent.events, 4);
+    assert_string_equal(sent.version, "v1.36.4");
+
+    done_version("v1.36.5", true);
+    kfx_json_put(object, json_string("v1.30.0"), "status", "kubernetesVersion");
+    bump();
+    written.plane->op = KFX_OP_NONE;
+    json_decref(KFX_STEAL(written.patch));
+    show(); /* somebody else's word is not what was awaited: it is written over first */
+    assert_int_equal(sent.events, 4);
+    land();
+    assert_int_equal(sent.events, 5);
+    assert_string_equal(sent.version, "v1.36.5");
 }
 
 static void test_deletion(void **state)
@@ -473,6 +522,7 @@ int main(void)
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
         T(test_life),
+        T(test_awaited_record),
         T(test_deletion),
         T(test_not_for_us),
         T(test_results_of_the_past),

@@ -13,8 +13,6 @@
 #define REVISION 1 /* of the manifests: raise it with every change of them */
 #define WORKLOAD "kube-apiserver"
 #define ROUTE_WAIT_MS 3000
-#define VERSION_WAIT_MS 20
-#define VERSION_WAIT_CAP_MS 1000
 
 /* The Deployment without our hash: made by another KubeFlex, unless our own field manager stands in it. */
 static int check_takeover(kfx_run_t *run)
@@ -149,22 +147,17 @@ static int front(kfx_run_t *run, const kfx_k8s_values_t *values, bool *moved)
 }
 
 /* A version that nobody asked for must be recorded in the status before anything runs with it, so that a later change
- * of the default cannot change this plane. */
+ * of the default cannot change this plane. The digest shows what is recorded, and the watcher sends an EVENT when what
+ * this result says stands there. */
 static int version_recorded(kfx_run_t *run, const kfx_k8s_choice_t *choice)
 {
     if (choice->asked || kfx_digest_child(run->digest, "Deployment", WORKLOAD) ||
         strcmp(run->memo.status_version, choice->version) == 0)
         return 0;
-    if (!run->plane && kfx_run_read_plane(run))
-        return -1;
-    if (strcmp(run->memo.status_version, choice->version) == 0)
-        return 0;
-    uint32_t wait = VERSION_WAIT_MS;
-    for (unsigned i = run->memo.version_waits++; i > 0 && wait < VERSION_WAIT_CAP_MS; i--)
-        wait *= 2;
-    return kfx_verdict_set(&run->sync, KFX_OUTCOME_WAITING, wait < VERSION_WAIT_CAP_MS ? wait : VERSION_WAIT_CAP_MS,
-                           "WaitingForStorage", "Kubernetes %s is being recorded in the plane's status",
-                           choice->version);
+    run->result->awaits_record = true;
+    /* No condition: it could not be written before what is waited for. */
+    return kfx_verdict_set(&run->sync, KFX_OUTCOME_WAITING, 0, "",
+                           "Kubernetes %s is being recorded in the plane's status", choice->version);
 }
 
 static int workload(kfx_run_t *run, kfx_k8s_values_t *values)
