@@ -26,6 +26,12 @@
 /* More steps than a run can have: two, where somebody else undoes what we do. */
 #define STEPS_MAX 16
 
+/* An advisory lock that is taken is waited for in the server, so that whoever holds it hands it on the moment he ends.
+ * The wait is cut into pieces, between which we look whether we still may. In all a little more than the 5 s after
+ * which the server ends a session that holds a lock and stands still. */
+#define LOCK_PIECE "500ms"
+#define LOCK_WAIT_MS 6500
+
 /* Names of one plane as SQL takes them. */
 typedef struct {
     char *database, *owner, *login, *self;                     /* identifiers */
@@ -127,6 +133,7 @@ static PGresult *run(kfx_db_t *self, kfx_error_t *err, const char *fmt, ...)
         exec_ ? 0 : -1;                                                                                                \
     })
 
+/* Each try is one transaction, whose end forgets what was SET where it fails. */
 int kfx_db_lock(kfx_db_t *self, kfx_error_t *err)
 {
     KFX_RESULT PGresult *result =
@@ -137,6 +144,27 @@ int kfx_db_lock(kfx_db_t *self, kfx_error_t *err)
         return 0;
     kfx_pg_exec(self->pg, "RESET idle_session_timeout", NULL);
     return kfx_error_set(err, KFX_E_CONFLICT, "another session works on the database of plane %s", self->plane);
+}
+
+int kfx_db_lock_wait(kfx_db_t *self, kfx_error_t *err)
+{
+    int64_t deadline = kfx_now_ms() + LOCK_WAIT_MS;
+    for (;;) {
+        kfx_error_t local = KFX_ERROR_INIT;
+        if (EXEC(self, &local,
+                 "SET LOCAL lock_timeout = '" LOCK_PIECE "'; SET idle_session_timeout = '5s'; "
+                 "SELECT pg_advisory_lock(%" PRId64 ")",
+                 self->names->lock) == 0)
+            return 0;
+        if (local.code == KFX_E_CONFLICT && kfx_now_ms() < deadline)
+            continue;
+        if (local.code == KFX_E_CONFLICT)
+            return kfx_error_set(err, KFX_E_CONFLICT, "another session goes on working on the database of plane %s",
+                                 self->plane);
+        if (err)
+            *err = local;
+        return -1;
+    }
 }
 
 int kfx_db_unlock(kfx_db_t *self, kfx_error_t *err)

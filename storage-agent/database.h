@@ -63,6 +63,9 @@ typedef struct {
 
 /* CONFLICT where another session works on this uid. */
 int kfx_db_lock(kfx_db_t *self, kfx_error_t *err);
+/* The same, but waits in the server for that session to end, 6.5 s at most: then CONFLICT. FENCED within 0.5 s of the
+ * moment from which we may not write any more. */
+int kfx_db_lock_wait(kfx_db_t *self, kfx_error_t *err);
 /* The lock also ends with the connection. */
 int kfx_db_unlock(kfx_db_t *self, kfx_error_t *err);
 

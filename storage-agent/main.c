@@ -202,6 +202,7 @@ static int run(agent_t *agent, const kfx_storage_options_t *options, kfx_error_t
     kfx_health_set_ready(false, "waiting for the keys of the bus");
     if (wait_for_keys(agent, options, &keys) < 0)
         return 0;
+    agent->storage.waiters_max = options->threads > 1 ? options->threads / 2 : 1;
     if (kfx_storage_init(&agent->storage, err) < 0)
         return -1;
     int rc = serve(agent, options, options->instance ? options->instance : host, &keys, err);

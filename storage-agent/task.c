@@ -10,7 +10,6 @@
 #include <string.h>
 
 #define PASSWORD_LENGTH 32
-#define LOCKED_RETRY_MS 500
 
 static void close_session(void *pg)
 {
@@ -260,6 +259,24 @@ static int drop(const kfx_storage_job_t *job, kfx_db_t *db, kfx_result_t *result
     return 0;
 }
 
+/* Another agent works on the plane: one whose lease ended while it was at it. Its end is what this task waits for, but
+ * not all threads may stand and wait: planes that nobody works on come first. Then, and where the other does not end,
+ * the task counts as failed. */
+static int take_lock(kfx_storage_t *self, kfx_db_t *db, kfx_error_t *err)
+{
+    kfx_error_t local = KFX_ERROR_INIT;
+    int rc = kfx_db_lock(db, &local);
+    if (rc < 0 && local.code == KFX_E_CONFLICT) {
+        if (atomic_fetch_add(&self->waiters, 1) < self->waiters_max) {
+            local = (kfx_error_t)KFX_ERROR_INIT;
+            rc = kfx_db_lock_wait(db, &local);
+        }
+        atomic_fetch_sub(&self->waiters, 1);
+    }
+    *err = local;
+    return rc;
+}
+
 static void with_session(kfx_storage_t *self, const kfx_storage_job_t *job, const kfx_storage_names_t *names,
                          kfx_storage_ask_t ask, kfx_result_t *result)
 {
@@ -280,10 +297,10 @@ static void with_session(kfx_storage_t *self, const kfx_storage_job_t *job, cons
                    .self = KFX_STORAGE_ROLE,
                    .may = job->may,
                    .arg = job->arg};
-    if (kfx_db_lock(&db, &err) < 0) {
+    if (take_lock(self, &db, &err) < 0) {
         if (err.code == KFX_E_CONFLICT) {
             result->outcome = KFX_OUTCOME_RETRY;
-            result->retry_after_ms = LOCKED_RETRY_MS;
+            kfx_log_info("storage task put off", "plane", job->plane, "uid", job->uid, "reason", err.msg, NULL);
             return;
         }
         drop_session(self);

@@ -2,7 +2,7 @@
  *
  * Knows neither the bus nor the Kubernetes client: the Secrets come through calls, "may I still write" through another.
  * kfx_storage_t is read-only while threads use it, except for the connections, of which every thread has its own (made
- * at its first task, closed when the thread ends).
+ * at its first task, closed when the thread ends), and the count of threads that wait for a lock.
  */
 #ifndef KFX_STORAGE_TASK_H
 #define KFX_STORAGE_TASK_H
@@ -11,11 +11,14 @@
 #include "storage-agent/bootstrap.h"
 
 #include <pthread.h>
+#include <stdatomic.h>
 
 typedef struct {
     kfx_bootstrap_t bootstrap;   /* where Postgres is for the agent, and the Secrets */
     kfx_storage_server_t server; /* where it is for kine */
     pthread_key_t session;       /* this thread's connection */
+    unsigned waiters_max;        /* threads that may wait for a lock at the same time: fewer than there are */
+    atomic_uint waiters;
 } kfx_storage_t;
 
 /* What is in self has been set before, except session. */

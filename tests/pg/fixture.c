@@ -38,6 +38,7 @@ int fixture_setup(void **state)
     fx->storage.bootstrap.postgres_port = fx->server.port;
     fx->storage.bootstrap.ca_pem = fx->ca_pem;
     fx->storage.server = (kfx_storage_server_t){.host = "127.0.0.1", .port = fx->server.port, .ca_pem = fx->ca_pem};
+    fx->storage.waiters_max = 4;
     if (kfx_storage_init(&fx->storage, &err) < 0)
         fail_msg("%s", err.msg);
     *state = fx;

@@ -441,20 +441,90 @@ static void test_paused_agent(void **state)
     kfx_db_t db = {
         .pg = pg, .names = &names, .plane = plane.name, .uid = plane.uid, .self = KFX_STORAGE_ROLE, .may = always};
     assert_int_equal(kfx_db_lock(&db, &err), 0);
-    kfx_result_t *result = kfx_xcalloc(1, sizeof *result);
-    plane_result(&plane, true, result);
-    assert_int_equal(result->outcome, KFX_OUTCOME_RETRY);
-    assert_true(result->retry_after_ms > 0);
-    int64_t deadline = kfx_now_ms() + 15000;
-    while (plane_run(&plane, true) != KFX_OUTCOME_GONE) {
-        assert_true(kfx_now_ms() < deadline);
-        struct timespec pause = {.tv_nsec = 50000000};
-        nanosleep(&pause, NULL);
-    }
+    assert_int_equal(plane_run(&plane, true), KFX_OUTCOME_GONE); /* it waited for that, and nothing else */
     assert_int_equal(kfx_db_converge(&db, false, NULL, &err), -1);
     assert_int_equal(err.code, KFX_E_UNAVAILABLE);
     assert_gone(&plane);
-    free(result);
+}
+
+/* A plane whose lock is held by a session of the test's own, and a thread that wants to drop it. */
+typedef struct {
+    plane_t plane;
+    kfx_storage_names_t names;
+    kfx_pg_t *pg;
+    kfx_db_t db;
+    pthread_t thread;
+    kfx_result_t result;
+} held_t;
+
+static void hold(held_t *self, fixture_t *fx, const char *name)
+{
+    kfx_error_t err = KFX_ERROR_INIT;
+    self->plane = plane_new(fx, name);
+    create(&self->plane);
+    plane_names(&self->plane, &self->names);
+    self->pg = kfx_bootstrap_connect(&fx->storage.bootstrap, &err);
+    self->db = (kfx_db_t){.pg = self->pg,
+                          .names = &self->names,
+                          .plane = self->plane.name,
+                          .uid = self->plane.uid,
+                          .self = KFX_STORAGE_ROLE,
+                          .may = always};
+    assert_int_equal(kfx_db_lock(&self->db, &err), 0);
+}
+
+static void *drop_held(void *arg)
+{
+    held_t *self = arg;
+    plane_result(&self->plane, true, &self->result);
+    return NULL;
+}
+
+static void await_waiters(kfx_pg_t *super, long wanted)
+{
+    int64_t deadline = kfx_now_ms() + 4000;
+    while (count_sql(super, "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted") != wanted) {
+        assert_true(kfx_now_ms() < deadline);
+        struct timespec pause = {.tv_nsec = 5000000};
+        nanosleep(&pause, NULL);
+    }
+}
+
+/* The lock is handed on by the server when its holder ends; who may not wait, or may not go on, comes back at once. */
+static void test_lock_handed_on(void **state)
+{
+    fixture_t *fx = *state;
+    held_t *first = kfx_xcalloc(1, sizeof *first), *second = kfx_xcalloc(1, sizeof *second);
+    KFX_PG kfx_pg_t *super = admin(fx, "postgres");
+
+    fx->storage.waiters_max = 1;
+    hold(first, fx, "held-1");
+    hold(second, fx, "held-2");
+    assert_int_equal(pthread_create(&first->thread, NULL, drop_held, first), 0);
+    await_waiters(super, 1);
+    drop_held(second); /* one thread waits already, and no more may */
+    assert_int_equal(second->result.outcome, KFX_OUTCOME_RETRY);
+    assert_int_equal(second->result.retry_after_ms, 0); /* a failure as any other: the bus's pause grows */
+    assert_int_equal(second->result.condition_count, 0);
+    assert_int_equal(kfx_db_unlock(&first->db, NULL), 0);
+    pthread_join(first->thread, NULL);
+    assert_int_equal(first->result.outcome, KFX_OUTCOME_GONE);
+    assert_gone(&first->plane);
+
+    second->result = (kfx_result_t){.outcome = KFX_OUTCOME_NONE};
+    assert_int_equal(pthread_create(&second->thread, NULL, drop_held, second), 0);
+    await_waiters(super, 1);
+    atomic_store(&second->plane.left, 0); /* its lease is over */
+    pthread_join(second->thread, NULL);
+    assert_int_equal(second->result.outcome, KFX_OUTCOME_RETRY);
+    assert_int_equal(count_sql(super, "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND granted"), 1);
+    kfx_pg_close(&second->pg); /* the holder's end is as good as his unlocking */
+    atomic_store(&second->plane.left, -1);
+    assert_int_equal(plane_run(&second->plane, true), KFX_OUTCOME_GONE);
+    assert_gone(&second->plane);
+    kfx_pg_close(&first->pg);
+    free(first);
+    free(second);
 }
 
 static void test_outage(void **state)
@@ -558,21 +628,14 @@ static void test_no_password_in_logs(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_bootstrap),
-        cmocka_unit_test(test_create),
-        cmocka_unit_test(test_idempotent),
-        cmocka_unit_test(test_repair),
-        cmocka_unit_test(test_foreign_secret),
-        cmocka_unit_test(test_api_server_away),
-        cmocka_unit_test(test_crash_create),
-        cmocka_unit_test(test_crash_delete),
-        cmocka_unit_test(test_isolation),
-        cmocka_unit_test(test_drop_with_sessions),
-        cmocka_unit_test(test_names),
-        cmocka_unit_test(test_paused_agent),
-        cmocka_unit_test(test_outage),
-        cmocka_unit_test(test_concurrency),
-        cmocka_unit_test(test_no_password_in_logs),
+        cmocka_unit_test(test_bootstrap),      cmocka_unit_test(test_create),
+        cmocka_unit_test(test_idempotent),     cmocka_unit_test(test_repair),
+        cmocka_unit_test(test_foreign_secret), cmocka_unit_test(test_api_server_away),
+        cmocka_unit_test(test_crash_create),   cmocka_unit_test(test_crash_delete),
+        cmocka_unit_test(test_isolation),      cmocka_unit_test(test_drop_with_sessions),
+        cmocka_unit_test(test_names),          cmocka_unit_test(test_paused_agent),
+        cmocka_unit_test(test_lock_handed_on), cmocka_unit_test(test_outage),
+        cmocka_unit_test(test_concurrency),    cmocka_unit_test(test_no_password_in_logs),
     };
 
     if (!pg_server_available()) {
