@@ -6,14 +6,6 @@
 
 #define APPLY_MAX 16
 
-static int conflict(kfx_run_t *run, const kfx_desired_t *desired)
-{
-    return kfx_verdict_set(&run->sync, KFX_OUTCOME_WAITING, KFX_RECHECK_MS, "NameConflict",
-                           "%s %s in Namespace %s exists and does not belong to this control plane; it is left alone. "
-                           "Remove it",
-                           desired->kind, desired->name, run->ns);
-}
-
 /* Frees a list of requests on every way out. */
 typedef struct {
     kfx_request_t *reqs[APPLY_MAX];
@@ -52,7 +44,7 @@ static int check_unseen(kfx_run_t *run, const kfx_desired_t *list, const bool *w
         if (get->error.code != KFX_OK)
             return kfx_run_fail(run, get, "read %s %s", desired->kind, desired->name);
         if (!kfx_object_owned(get->answer, run->owner.uid))
-            return conflict(run, desired);
+            return kfx_run_conflict(run, desired->kind, desired->name);
     }
     return 0;
 }
@@ -63,7 +55,7 @@ static int choose(kfx_run_t *run, const kfx_desired_t *list, size_t count, bool 
     for (size_t i = 0; i < count; i++) {
         const kfx_child_t *child = kfx_digest_child(run->digest, list[i].kind, list[i].name);
         if (child && !child->owned && !child->terminating)
-            return conflict(run, &list[i]);
+            return kfx_run_conflict(run, list[i].kind, list[i].name);
         write[i] = !kfx_desired_current(&list[i], run->digest);
     }
     return check_unseen(run, list, write, count);

@@ -227,6 +227,7 @@ static void add_child(kfx_digest_t *digest, const json_t *object, const char *ui
     kfx_copy(child->hash, sizeof(child->hash), kfx_object_hash(object));
     child->owned = kfx_object_owned(object, uid);
     child->terminating = kfx_object_terminating(object);
+    child->drifted = child->owned && !kfx_json_str(object, "metadata", "labels", KFX_LABEL_PLANE);
     child->ready = strcmp(child->kind, "Deployment") != 0 || kfx_json_bool(object, false, "status", "ready");
 }
 
@@ -235,15 +236,16 @@ kfx_digest_t *kfx_fake_digest(kfx_fake_t *fake, const char *plane, const char *u
     kfx_digest_t *digest = kfx_xcalloc(1, sizeof(*digest));
     const char *path;
     json_t *object;
-    char own[KFX_NAME_SIZE + 96];
+    char own[KFX_NAME_SIZE + 96], ns[KFX_NAME_SIZE + 96];
     snprintf(own, sizeof(own), KFX_CONTROLPLANES_PATH "/%s", plane);
+    snprintf(ns, sizeof(ns), "/api/v1/namespaces/%s-system", plane);
     kfx_copy(digest->type, sizeof(digest->type), "k8s");
     const char *recorded = kfx_json_str(kfx_fake_get(fake, own), "status", "kubernetesVersion");
     kfx_copy(digest->kubernetes_version, sizeof(digest->kubernetes_version), recorded ? recorded : "");
     digest->children = kfx_xcalloc(KFX_CHILDREN_MAX, sizeof(*digest->children));
     json_object_foreach (fake->objects, path, object) {
         const char *label = kfx_json_str(object, "metadata", "labels", KFX_LABEL_PLANE);
-        if ((label && strcmp(label, plane) == 0) || strstr(path, "/configmaps/" KFX_CONFIGMAP))
+        if ((label && strcmp(label, plane) == 0) || strcmp(path, ns) == 0 || strstr(path, "/configmaps/" KFX_CONFIGMAP))
             add_child(digest, object, uid);
     }
     return digest;

@@ -33,7 +33,8 @@ void kfx_fake_delete(kfx_fake_t *fake, const char *path);
 size_t kfx_fake_count(const kfx_fake_t *fake, const char *text);
 void kfx_fake_forget_log(kfx_fake_t *fake);
 
-/* The digest the watcher would send for that plane: labelled objects, and kubeflex-config. kfx_digest_free. */
+/* The digest the watcher would send for that plane: labelled objects, its Namespace, and kubeflex-config.
+ * kfx_digest_free. */
 kfx_digest_t *kfx_fake_digest(kfx_fake_t *fake, const char *plane, const char *uid);
 
 #endif

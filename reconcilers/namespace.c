@@ -7,16 +7,17 @@
 
 #include <string.h>
 
-#define DELETE_TRIES 3
+#define TRIES 3
 
 kfx_ns_state_t kfx_namespace_judge(const json_t *existing, const kfx_owner_t *owner)
 {
     const char *label = kfx_json_str(existing, "metadata", "labels", KFX_LABEL_PLANE);
     if (kfx_object_terminating(existing))
         return KFX_NS_TERMINATING;
-    if (kfx_object_owned(existing, owner->uid))
-        return label && strcmp(label, owner->plane) == 0 ? KFX_NS_OURS : KFX_NS_UNMARKED;
-    return kfx_object_of_plane(existing, owner->plane) ? KFX_NS_TERMINATING : KFX_NS_CONFLICT;
+    if (!kfx_object_owned(existing, owner->uid))
+        return kfx_object_of_plane(existing, owner->plane) ? KFX_NS_TERMINATING : KFX_NS_CONFLICT;
+    bool marked = label && strcmp(label, owner->plane) == 0 && kfx_object_hash(existing)[0];
+    return marked ? KFX_NS_OURS : KFX_NS_UNMARKED;
 }
 
 bool kfx_workload_foreign(const json_t *workload, const kfx_owner_t *owner)
@@ -28,7 +29,7 @@ bool kfx_workload_foreign(const json_t *workload, const kfx_owner_t *owner)
 
 static int terminating(kfx_run_t *run)
 {
-    return kfx_verdict_set(&run->sync, KFX_OUTCOME_WAITING, KFX_RECHECK_MS, "NamespaceTerminating",
+    return kfx_verdict_set(&run->sync, KFX_OUTCOME_WAITING, 0, "NamespaceTerminating",
                            "Namespace %s is still being deleted; the plane is made once it is gone", run->ns);
 }
 
@@ -42,7 +43,7 @@ static int make_desired(kfx_run_t *run, kfx_desired_t *desired)
     return 0;
 }
 
-/* Ours by ownerReference, but without our label. */
+/* Ours by ownerReference, but without our label or hash. */
 static int unmarked(kfx_run_t *run, const json_t *existing, kfx_desired_t *desired)
 {
     const char *workload = run->rec->type->workload;
@@ -55,9 +56,10 @@ static int unmarked(kfx_run_t *run, const json_t *existing, kfx_desired_t *desir
         return kfx_verdict_set(&run->sync, KFX_OUTCOME_WAITING, 0, "TakeoverPending",
                                "the objects in Namespace %s were made by another KubeFlex; they are left as they are",
                                run->ns);
-    json_t *marks = json_pack("{s:{s:O, s:O, s:{s:O}}}", "metadata", "uid", kfx_json_get(existing, "metadata", "uid"),
-                              "resourceVersion", kfx_json_get(existing, "metadata", "resourceVersion"), "labels",
-                              KFX_LABEL_PLANE, kfx_json_get(desired->object, "metadata", "labels", KFX_LABEL_PLANE));
+    json_t *marks =
+        json_pack("{s:{s:O, s:O, s:{s:s}, s:{s:s}}}", "metadata", "uid", kfx_json_get(existing, "metadata", "uid"),
+                  "resourceVersion", kfx_json_get(existing, "metadata", "resourceVersion"), "labels", KFX_LABEL_PLANE,
+                  run->owner.plane, "annotations", KFX_ANNOTATION_HASH, desired->hash);
     KFX_REQUEST kfx_request_t *patch = kfx_request_new(KFX_MERGE_PATCH, marks, "%s/%s", desired->collection, run->ns);
     patch->field_manager = strdup(run->manager);
     if (kfx_run_request(run, patch) != KFX_OK)
@@ -66,45 +68,63 @@ static int unmarked(kfx_run_t *run, const json_t *existing, kfx_desired_t *desir
     return 0;
 }
 
+/* 1: it is this plane's now, 0: it is gone again, -1: a verdict says why not. */
 static int judge_existing(kfx_run_t *run, kfx_desired_t *desired)
 {
     KFX_REQUEST kfx_request_t *get = kfx_request_new(KFX_GET, NULL, "%s/%s", desired->collection, run->ns);
     kfx_code_t code = kfx_run_request(run, get);
-    if (code == KFX_E_NOT_FOUND) /* it went between the two requests */
-        return kfx_verdict_set(&run->sync, KFX_OUTCOME_RETRY, 0, "", "Namespace %s just vanished", run->ns);
+    if (code == KFX_E_NOT_FOUND)
+        return 0;
     if (code != KFX_OK)
         return kfx_run_fail(run, get, "read Namespace %s", run->ns);
     switch (kfx_namespace_judge(get->answer, &run->owner)) {
-    case KFX_NS_OURS: return 0;
-    case KFX_NS_UNMARKED: return unmarked(run, get->answer, desired);
+    case KFX_NS_OURS:
+        kfx_run_wrote(run, desired, get->answer); /* as it should be: whatever looked like drift was none */
+        return 1;
+    case KFX_NS_UNMARKED: return unmarked(run, get->answer, desired) ? -1 : 1;
     case KFX_NS_TERMINATING: return terminating(run);
     case KFX_NS_CONFLICT: break;
     }
     return kfx_verdict_set(
-        &run->sync, KFX_OUTCOME_WAITING, KFX_RECHECK_MS, "NameConflict",
+        &run->sync, KFX_OUTCOME_WAITING, 0, "NameConflict",
         "Namespace %s exists and does not belong to this control plane; it is left alone. Delete the "
         "control plane and choose another name",
         run->ns);
 }
 
-int kfx_namespace_ensure(kfx_run_t *run)
+static int create(kfx_run_t *run, kfx_desired_t *desired)
 {
-    const kfx_child_t *child = kfx_digest_child(run->digest, "Namespace", run->ns);
-    if (child && child->owned)
-        return child->terminating ? terminating(run) : 0;
-    KFX_CLEANUP(kfx_desired_clear) kfx_desired_t desired = {.object = NULL};
-    if (make_desired(run, &desired))
-        return -1;
-    KFX_REQUEST kfx_request_t *post = kfx_request_new(KFX_POST, json_incref(desired.object), "%s", desired.collection);
+    KFX_REQUEST kfx_request_t *post =
+        kfx_request_new(KFX_POST, json_incref(desired->object), "%s", desired->collection);
     post->field_manager = strdup(run->manager);
     kfx_code_t code = kfx_run_request(run, post);
     if (code == KFX_E_EXISTS)
-        return judge_existing(run, &desired);
+        return 0;
     if (code != KFX_OK)
         return kfx_run_fail(run, post, "create Namespace %s", run->ns);
     run->memo.fresh = true;
-    kfx_run_wrote(run, &desired, post->answer);
-    return 0;
+    kfx_run_wrote(run, desired, post->answer);
+    return 1;
+}
+
+/* Every change of a Namespace of this name is an event, whoever's it is: nothing here waits for time to pass. */
+int kfx_namespace_ensure(kfx_run_t *run)
+{
+    const kfx_child_t *child = kfx_digest_child(run->digest, "Namespace", run->ns);
+    if (child && child->owned && child->terminating)
+        return terminating(run);
+    if (child && child->owned && !child->drifted && child->hash[0])
+        return 0;
+    KFX_CLEANUP(kfx_desired_clear) kfx_desired_t desired = {.object = NULL};
+    if (make_desired(run, &desired))
+        return -1;
+    bool there = child != NULL;
+    for (int i = 0; i < TRIES; i++, there = !there) {
+        int rc = there ? judge_existing(run, &desired) : create(run, &desired);
+        if (rc)
+            return rc < 0 ? -1 : 0;
+    }
+    return kfx_verdict_set(&run->sync, KFX_OUTCOME_RETRY, 0, "", "Namespace %s keeps changing", run->ns);
 }
 
 /* The Namespace's own uid where it is this plane's and there to stay; "" where there is nothing for us to delete. */
@@ -133,7 +153,7 @@ static int delete_namespace(kfx_run_t *run)
         kfx_copy(uid, sizeof(uid), child->uid);
     else if (find_uid(run, uid))
         return -1;
-    for (int i = 0; uid[0] && i < DELETE_TRIES; i++) {
+    for (int i = 0; uid[0] && i < TRIES; i++) {
         KFX_REQUEST kfx_request_t *req = kfx_request_new(
             KFX_DELETE,
             json_pack("{s:s, s:s, s:{s:s}}", "apiVersion", "v1", "kind", "DeleteOptions", "preconditions", "uid", uid),

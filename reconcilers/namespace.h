@@ -6,7 +6,7 @@
 
 typedef enum {
     KFX_NS_OURS,
-    KFX_NS_UNMARKED,    /* this uid's, without our label: the Go operator made it, or somebody took the label off */
+    KFX_NS_UNMARKED,    /* this uid's, without our marks: the Go operator made it, or somebody took them off */
     KFX_NS_TERMINATING, /* it goes away by itself: it is being deleted, or its ControlPlane of the same name is gone */
     KFX_NS_CONFLICT     /* somebody else's: never touched */
 } kfx_ns_state_t;

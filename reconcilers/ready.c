@@ -86,9 +86,11 @@ void kfx_ready_evaluate(kfx_run_t *run)
         run->sync = kept;
         if (rc == 0)
             probe(run);
-        else if (failed.reason[0])
-            not_ready(run, KFX_RECHECK_MS, failed.message);
-        else /* the hosting API server is away, not the plane */
+        else if (failed.reason[0]) {
+            not_ready(run, 0, failed.message);
+            if (run->result->outcome == KFX_OUTCOME_WAITING)
+                run->result->outcome = failed.outcome; /* waits for the Secret, or failed to read it */
+        } else                                         /* the hosting API server is away, not the plane */
             run->result->outcome = failed.outcome;
     }
 }

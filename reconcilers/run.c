@@ -80,6 +80,17 @@ void kfx_run_wrote(kfx_run_t *run, const kfx_desired_t *desired, const json_t *a
     kfx_result_wrote(run->result, desired->kind, desired->name, uid ? uid : "", rv ? rv : "", desired->hash);
 }
 
+int kfx_run_conflict(kfx_run_t *run, const char *kind, const char *name)
+{
+    /* What has our label is watched. Of anything else no event tells when it goes: the task has failed then, and comes
+     * back after the queue's growing pause. */
+    bool watched = kfx_digest_child(run->digest, kind, name) != NULL;
+    return kfx_verdict_set(&run->sync, watched ? KFX_OUTCOME_WAITING : KFX_OUTCOME_RETRY, 0, "NameConflict",
+                           "%s %s in Namespace %s exists and does not belong to this control plane; it is left alone. "
+                           "Remove it",
+                           kind, name, run->ns);
+}
+
 /* A plane that is not (or no more) what the task is about: the watcher will say so in another event. */
 static int not_ours(kfx_run_t *run)
 {
@@ -142,7 +153,7 @@ static int load_config(kfx_run_t *run)
         kfx_request_new(KFX_GET, NULL, "/api/v1/namespaces/" KFX_SYSTEM_NAMESPACE "/configmaps/" KFX_CONFIGMAP);
     kfx_code_t code = kfx_run_request(run, req);
     if (code == KFX_E_NOT_FOUND)
-        return kfx_verdict_set(&run->sync, KFX_OUTCOME_WAITING, KFX_RECHECK_MS, "InvalidConfig",
+        return kfx_verdict_set(&run->sync, KFX_OUTCOME_WAITING, 0, "InvalidConfig",
                                "ConfigMap " KFX_CONFIGMAP " does not exist in namespace " KFX_SYSTEM_NAMESPACE
                                ": create it (KubeFlex's own manifests have one)");
     if (code != KFX_OK)

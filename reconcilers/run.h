@@ -66,6 +66,9 @@ int kfx_run_fail(kfx_run_t *run, const kfx_request_t *req, const char *fmt, ...)
 /* The same from an error of our own making. */
 int kfx_run_error(kfx_run_t *run, const kfx_error_t *err, const char *fmt, ...) KFX_PRINTF(3, 4);
 
+/* Sets the verdict NameConflict about an object in the plane's Namespace that is somebody else's, and returns -1. */
+int kfx_run_conflict(kfx_run_t *run, const char *kind, const char *name);
+
 /* Reads the ControlPlane (into run->plane and the memo). -1 with a verdict when it cannot be read or is not this uid's.
  */
 int kfx_run_read_plane(kfx_run_t *run);

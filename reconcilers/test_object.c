@@ -97,7 +97,8 @@ static void test_current(void **state)
 static json_t *ns_object(const char *ref_kind, const char *ref_name, const char *ref_uid, int controller,
                          const char *label, bool ends)
 {
-    json_t *ns = json_pack("{s:s, s:{s:s, s:{}}}", "kind", "Namespace", "metadata", "name", "cp1-system", "labels");
+    json_t *ns = json_pack("{s:s, s:{s:s, s:{}, s:{s:s}}}", "kind", "Namespace", "metadata", "name", "cp1-system",
+                           "labels", "annotations", KFX_ANNOTATION_HASH, "feed");
     if (ref_kind)
         kfx_json_put(ns,
                      json_pack("[{s:s, s:s, s:s, s:s, s:b}]", "apiVersion", KFX_API_VERSION, "kind", ref_kind, "name",
@@ -138,6 +139,9 @@ static void test_judge(void **state)
         if (kfx_namespace_judge(ns, &owner) != cases[i].want)
             fail_msg("case %zu: %d", i, (int)kfx_namespace_judge(ns, &owner));
     }
+    KFX_JSON json_t *bare = ns_object("ControlPlane", "cp1", "uid-1", 1, "cp1", false);
+    json_object_del(kfx_json_get(bare, "metadata"), "annotations");
+    assert_int_equal(kfx_namespace_judge(bare, &owner), KFX_NS_UNMARKED);
 }
 
 static void test_verdict(void **state)

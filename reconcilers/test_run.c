@@ -21,6 +21,8 @@ typedef struct {
     kfx_fake_t api;
     kfx_reconciler_t rec;
     kfx_result_t result;
+    const char *hide;   /* path of an object that the digest misses */
+    const char *vanish; /* of one that goes while the digest is on its way */
 } world_t;
 
 static json_t *plane_object(const char *uid)
@@ -67,7 +69,14 @@ static int teardown(void **state)
 static void run_as(world_t *w, const char *uid, bool deleting)
 {
     kfx_task_t task = {.env = {.generation = 1, .deleting = deleting}};
+    json_t *hidden = w->hide ? json_incref(kfx_fake_get(&w->api, w->hide)) : NULL;
+    if (hidden)
+        kfx_fake_delete(&w->api, w->hide);
     kfx_digest_t *digest = kfx_fake_digest(&w->api, "cp1", uid);
+    if (hidden)
+        json_object_set_new(w->api.objects, w->hide, hidden);
+    if (w->vanish)
+        kfx_fake_delete(&w->api, w->vanish);
     kfx_copy(task.env.key, sizeof(task.env.key), "cp1");
     kfx_copy(task.env.uid, sizeof(task.env.uid), uid);
     digest->deleting = deleting;
@@ -318,7 +327,7 @@ static void test_openshift_waits_for_host(void **state)
     set_config(w, "isOpenShift", "true");
     run_task(w);
     assert_int_equal(w->result.outcome, KFX_OUTCOME_WAITING);
-    assert_int_equal(w->result.retry_after_ms, 3000);
+    assert_int_equal(w->result.retry_after_ms, 0); /* the router's write is an event */
     json_t *route = kfx_fake_get(&w->api, "/apis/route.openshift.io/v1/namespaces/cp1-system/routes/cp1");
     assert_non_null(route);
     kfx_json_put(route, json_string("cp1.apps.example.com"), "spec", "host");
@@ -334,15 +343,38 @@ static void test_foreign_namespace(void **state)
     world_t *w = *state;
     kfx_fake_put(&w->api, "/api/v1/namespaces",
                  json_pack("{s:s, s:{s:s}}", "kind", "Namespace", "metadata", "name", "cp1-system"));
+    kfx_fake_forget_log(&w->api);
     run_task(w);
     assert_int_equal(w->result.outcome, KFX_OUTCOME_WAITING);
+    assert_int_equal(w->result.retry_after_ms, 0); /* its end is an event */
     assert_condition(w, "Synced", "False", "NameConflict");
     assert_null(condition(w, "Ready"));
     assert_int_equal(w->result.written_count, 0);
     assert_int_equal(kfx_fake_count(&w->api, "APPLY"), 0);
+    assert_int_equal(kfx_fake_count(&w->api, "POST"), 0); /* the digest shows it */
     run_as(w, UID, true);
     assert_int_equal(w->result.outcome, KFX_OUTCOME_GONE);
     assert_int_equal(kfx_fake_count(&w->api, "DELETE"), 0);
+    kfx_fake_delete(&w->api, NS);
+    run_task(w);
+    assert_condition(w, "Synced", "False", "WaitingForStorage");
+}
+
+/* The digest is late: it shows no Namespace where there is one, or one that has just gone. */
+static void test_late_digest(void **state)
+{
+    world_t *w = *state;
+    kfx_fake_put(&w->api, "/api/v1/namespaces",
+                 json_pack("{s:s, s:{s:s}}", "kind", "Namespace", "metadata", "name", "cp1-system"));
+    w->hide = NS;
+    run_task(w);
+    assert_condition(w, "Synced", "False", "NameConflict");
+    assert_int_equal(w->result.outcome, KFX_OUTCOME_WAITING);
+    w->hide = NULL;
+    w->vanish = NS;
+    run_task(w);
+    assert_condition(w, "Synced", "False", "WaitingForStorage");
+    assert_int_equal(w->result.written_count, 6);
 }
 
 /* S-09 and the like: an object inside our Namespace that somebody else made is not taken over either. */
@@ -358,7 +390,13 @@ static void test_foreign_object(void **state)
     kfx_reconciler_init(&w->rec, kfx_type_lookup("k8s"), &ops);
     run_task(w);
     assert_condition(w, "Synced", "False", "NameConflict");
+    assert_int_equal(w->result.outcome, KFX_OUTCOME_RETRY); /* without our label no event tells of its end */
     assert_null(kfx_fake_get(&w->api, DEPLOYMENT));
+    kfx_json_put(kfx_fake_get(&w->api, "/apis/apps/v1/namespaces/cp1-system/deployments/kube-controller-manager"),
+                 json_string("cp1"), "metadata", "labels", KFX_LABEL_PLANE);
+    run_task(w);
+    assert_condition(w, "Synced", "False", "NameConflict");
+    assert_int_equal(w->result.outcome, KFX_OUTCOME_WAITING);
 }
 
 static void test_recreated_plane(void **state)
@@ -372,7 +410,7 @@ static void test_recreated_plane(void **state)
     assert_int_equal(kfx_fake_count(&w->api, "APPLY") + kfx_fake_count(&w->api, "DELETE"), 0);
     run_as(w, "yet-another", false); /* a late task of a plane that is gone */
     assert_int_equal(w->result.condition_count, 0);
-    assert_int_equal(kfx_fake_count(&w->api, "POST"), 1);
+    assert_int_equal(kfx_fake_count(&w->api, "POST"), 0);
 }
 
 static void test_takeover_pending(void **state)
@@ -402,6 +440,12 @@ static void test_label_restored(void **state)
     run_task(w);
     assert_condition(w, "Synced", "True", "ReconcileSuccess");
     assert_string_equal(kfx_json_str(kfx_fake_get(&w->api, NS), "metadata", "labels", KFX_LABEL_PLANE), "cp1");
+    json_object_del(kfx_json_get(kfx_fake_get(&w->api, NS), "metadata", "annotations"), KFX_ANNOTATION_HASH);
+    run_task(w);
+    assert_string_not_equal(kfx_object_hash(kfx_fake_get(&w->api, NS)), "");
+    kfx_fake_forget_log(&w->api);
+    run_task(w);
+    assert_int_equal(json_array_size(w->api.log), 0);
 }
 
 static void test_teardown(void **state)
@@ -481,6 +525,7 @@ static void test_bad_config(void **state)
     run_task(w);
     assert_condition(w, "Synced", "False", "InvalidConfig");
     assert_says(w, "create it");
+    assert_int_equal(w->result.retry_after_ms, 0); /* its creation is an event */
 }
 
 static void fail_next(world_t *w, const char *at, kfx_code_t code, int status, const char *message)
@@ -569,6 +614,7 @@ int main(void)
         T(test_exposure_change_prunes),
         T(test_openshift_waits_for_host),
         T(test_foreign_namespace),
+        T(test_late_digest),
         T(test_foreign_object),
         T(test_recreated_plane),
         T(test_takeover_pending),

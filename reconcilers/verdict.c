@@ -44,10 +44,10 @@ static bool kind_unknown_yet(const kfx_error_t *error)
 int kfx_verdict_error(kfx_verdict_t *verdict, const kfx_error_t *error, int status, const char *what)
 {
     if (namespace_ends(error))
-        return kfx_verdict_set(verdict, KFX_OUTCOME_WAITING, KFX_RECHECK_MS, "NamespaceTerminating",
+        return kfx_verdict_set(verdict, KFX_OUTCOME_WAITING, 0, "NamespaceTerminating",
                                "%s: the plane's Namespace is being deleted; it is made anew once it is gone", what);
     if (other_controller(error, status))
-        return kfx_verdict_set(verdict, KFX_OUTCOME_WAITING, KFX_RECHECK_MS, "NameConflict",
+        return kfx_verdict_set(verdict, KFX_OUTCOME_RETRY, 0, "NameConflict",
                                "%s: an object of that name belongs to another controller; remove it or choose another "
                                "name for the plane",
                                what);

@@ -4,8 +4,6 @@
 
 #include "proto/proto.h"
 
-#define KFX_RECHECK_MS 15000 /* for causes that no event tells about */
-
 typedef struct {
     kfx_outcome_t outcome;
     uint32_t retry_after_ms;

@@ -238,7 +238,7 @@ void kfx_bus_snapshot(kfx_watcher_t *self)
     kfx_planes_each(self->planes, send_all, self);
     kfx_publisher_sync_end(self->publisher);
     kfx_watcher_tidy_later(self);
-    kfx_log_info("snapshot sent", "planes", kfx_log_num(kfx_planes_count(self->planes)), NULL);
+    kfx_log_info("snapshot sent", "planes", kfx_log_num(kfx_planes_present(self->planes)), NULL);
 }
 
 int kfx_bus_start(kfx_watcher_t *self, uint64_t epoch, kfx_error_t *err)

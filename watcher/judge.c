@@ -32,6 +32,16 @@ static bool was_served(const kfx_plane_t *plane)
     return true;
 }
 
+/* The Namespace has this plane's ownerReference, but no mark of a worker of ours: neither annotation nor managedFields.
+ */
+static bool made_by_others(const kfx_plane_t *plane)
+{
+    char ns[KFX_NAME_SIZE];
+    kfx_plane_namespace(plane->name, ns);
+    const kfx_tracked_t *child = kfx_plane_child(plane, "Namespace", ns);
+    return child && kfx_child_owned(plane, child) && child->hash[0] == '\0' && child->fields == 0;
+}
+
 void kfx_judge(const kfx_plane_t *plane, kfx_stance_t *out)
 {
     memset(out, 0, sizeof *out);
@@ -54,6 +64,13 @@ void kfx_judge(const kfx_plane_t *plane, kfx_stance_t *out)
     if (!was_served(plane) && kfx_plane_name_check(plane->name, &err) != 0) {
         out->reason = "InvalidName";
         kfx_copy(out->message, sizeof out->message, err.msg);
+        return;
+    }
+    if (made_by_others(plane)) {
+        out->reason = "TakeoverPending";
+        snprintf(out->message, sizeof out->message,
+                 "the objects in Namespace %s-system were made by another KubeFlex; they are left as they are",
+                 plane->name);
         return;
     }
     out->count = kfx_type_services(out->type, out->services);

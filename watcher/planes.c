@@ -107,6 +107,14 @@ size_t kfx_planes_count(kfx_planes_t *self)
     return zhashx_size(self->byname);
 }
 
+size_t kfx_planes_present(kfx_planes_t *self)
+{
+    size_t count = 0;
+    for (const kfx_plane_t *plane = zhashx_first(self->byname); plane; plane = zhashx_next(self->byname))
+        count += plane->present;
+    return count;
+}
+
 bool kfx_planes_purge(kfx_planes_t *self, kfx_plane_t *plane)
 {
     if (plane->present || plane->children || plane->op != KFX_OP_NONE || plane->dirty)
@@ -222,9 +230,12 @@ static uint64_t mix(uint64_t h, const char *text)
     return (h ^ 0xff) * 1099511628211u; /* a mark between the parts */
 }
 
-/* Without our applied-hash nothing but the resourceVersion says that the content of these changed. */
+/* Nothing but the resourceVersion says that the content of these changed: of what has no applied-hash of ours, and of
+ * those into which others write the address they are reached by. */
 static bool version_matters(const kfx_tracked_t *child)
 {
+    if (strcmp(child->kind, "Service") == 0 || strcmp(child->kind, "Route") == 0)
+        return true;
     return child->hash[0] == '\0' && (strcmp(child->kind, "Secret") == 0 || strcmp(child->kind, "ConfigMap") == 0);
 }
 
@@ -241,7 +252,7 @@ uint32_t kfx_child_view(const kfx_plane_t *plane, const kfx_tracked_t *child)
     return ((view | 2) & ~1u) | (child->ready ? 1 : 0);
 }
 
-kfx_tracked_t *kfx_plane_child(kfx_plane_t *plane, const char *kind, const char *name)
+kfx_tracked_t *kfx_plane_child(const kfx_plane_t *plane, const char *kind, const char *name)
 {
     for (kfx_tracked_t *c = plane->children; c; c = c->next)
         if (strcmp(c->kind, kind) == 0 && strcmp(c->name, name) == 0)
@@ -272,7 +283,7 @@ static void match_write(kfx_plane_t *plane, kfx_tracked_t *child, size_t service
         child->baseline = child->fields;
         child->drifted = child->fields == 0;
     }
-    if (!kfx_child_plain(plane, child))
+    if (!kfx_child_plain(plane, child) || (!exact && version_matters(child)))
         return;
     if (!exact && (child->told[service] & 1) && !child->ready)
         return; /* it was ready and is no more, and that came after the write */
@@ -361,9 +372,18 @@ void kfx_plane_child_update(kfx_plane_t *plane, const kfx_seen_child_t *seen)
     keep_promises(plane, child);
 }
 
+void kfx_plane_unsettle(kfx_plane_t *plane)
+{
+    for (size_t i = 0; i < KFX_SERVICES_MAX; i++)
+        plane->views[i].lost_child = true;
+}
+
+/* A service looks for its Namespace itself: it may have met one that it never was told of, and waits for its end. */
 static void drop_child(kfx_plane_t *plane, kfx_tracked_t **at)
 {
     kfx_tracked_t *child = *at;
+    if (strcmp(child->kind, "Namespace") == 0)
+        kfx_plane_unsettle(plane);
     for (size_t i = 0; i < KFX_SERVICES_MAX; i++)
         if (child->told[i])
             plane->views[i].lost_child = true;

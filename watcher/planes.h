@@ -98,7 +98,8 @@ kfx_planes_t *kfx_planes_new(void);
 void kfx_planes_destroy(kfx_planes_t **self_p);
 kfx_plane_t *kfx_planes_find(kfx_planes_t *self, const char *name);
 kfx_plane_t *kfx_planes_get(kfx_planes_t *self, const char *name); /* made where it is not there */
-size_t kfx_planes_count(kfx_planes_t *self);
+size_t kfx_planes_count(kfx_planes_t *self);   /* entries: also Namespaces that might be a plane's */
+size_t kfx_planes_present(kfx_planes_t *self); /* ControlPlanes */
 /* Frees the entry when there is neither a ControlPlane nor a child nor a write on its way. True when it did. */
 bool kfx_planes_purge(kfx_planes_t *self, kfx_plane_t *plane);
 /* Calls fn for each; fn must not add or remove entries. */
@@ -116,12 +117,15 @@ bool kfx_plane_update(kfx_plane_t *plane, kfx_seen_plane_t *seen);
 void kfx_plane_forget(kfx_plane_t *plane);
 
 /* NULL where there is none. */
-kfx_tracked_t *kfx_plane_child(kfx_plane_t *plane, const char *kind, const char *name);
+kfx_tracked_t *kfx_plane_child(const kfx_plane_t *plane, const char *kind, const char *name);
 /* Takes what a watch showed; promises that it keeps are told to the services. */
 void kfx_plane_child_update(kfx_plane_t *plane, const kfx_seen_child_t *seen);
 void kfx_plane_child_remove(kfx_plane_t *plane, const char *kind, const char *name, const char *uid);
 /* Removes children of that kind that the list did not show. Returns how many. */
 size_t kfx_plane_sweep(kfx_plane_t *plane, const char *kind);
+
+/* Each of its services hears of it once more. */
+void kfx_plane_unsettle(kfx_plane_t *plane);
 
 /* What a service reported as written: an echo of it is no news for that service. */
 void kfx_plane_wrote(kfx_plane_t *plane, size_t service, const kfx_written_t *written);

@@ -246,6 +246,47 @@ static void test_refresh(void **state)
     done_with();
 }
 
+/* A service that looks for its Namespace itself may have met one that it was never told of. */
+static void test_namespace_unseen(void **state)
+{
+    (void)state;
+    kfx_plane_t *p = new_plane();
+    tell(p, RECONCILE);
+    done(p, RECONCILE);
+    kfx_seen_child_t ns = seen("Namespace", "cp1-system", "20", "");
+    ns.owner[0] = '\0';
+    show(p, ns);
+    kfx_plane_child_remove(p, "Namespace", "cp1-system", ns.uid); /* came and went before anybody was told */
+    assert_int_equal(decide(p, RECONCILE), KFX_SEND_NOW);
+    tell(p, RECONCILE);
+    show(p, seen("Secret", "x", "21", ""));
+    kfx_plane_child_remove(p, "Secret", "x", "uid-x");
+    assert_int_equal(decide(p, RECONCILE), KFX_SEND_NOTHING);
+    kfx_plane_unsettle(p);
+    assert_int_equal(decide(p, RECONCILE), KFX_SEND_NOW);
+    done_with();
+}
+
+/* Others write the address of a Service into it; what we wrote ourselves is still no news. */
+static void test_addresses(void **state)
+{
+    (void)state;
+    kfx_plane_t *p = new_plane();
+    tell(p, RECONCILE);
+    show(p, seen("Service", "cp1", "80", "aa"));
+    wrote(p, RECONCILE, "Service", "cp1", "80", "aa");
+    done(p, RECONCILE);
+    assert_int_equal(decide(p, RECONCILE), KFX_SEND_NOTHING);
+    show(p, seen("Service", "cp1", "81", "aa")); /* the load balancer's address */
+    assert_int_equal(decide(p, RECONCILE), KFX_SEND_NOW);
+    tell(p, RECONCILE);
+    show(p, seen("Service", "cp1", "83", "aa")); /* another one, right after a write of ours */
+    wrote(p, RECONCILE, "Service", "cp1", "82", "aa");
+    done(p, RECONCILE);
+    assert_int_equal(decide(p, RECONCILE), KFX_SEND_NOW);
+    done_with();
+}
+
 static void test_order_of_versions(void **state)
 {
     (void)state;
@@ -293,6 +334,10 @@ static void test_sweep_and_purge(void **state)
     kfx_plane_child_remove(p, "Service", "c", "uid-c");
     assert_true(kfx_planes_purge(planes, p));
     assert_int_equal(kfx_planes_count(planes), 0);
+    kfx_seen_child_t ns = seen("Namespace", "kube-system", "1", "");
+    kfx_plane_child_update(kfx_planes_get(planes, "kube"), &ns); /* might be a plane's, but is none's */
+    assert_int_equal(kfx_planes_count(planes), 1);
+    assert_int_equal(kfx_planes_present(planes), 0);
     done_with();
 }
 
@@ -307,6 +352,8 @@ int main(void)
         cmocka_unit_test(test_drift),
         cmocka_unit_test(test_suspicion),
         cmocka_unit_test(test_refresh),
+        cmocka_unit_test(test_namespace_unseen),
+        cmocka_unit_test(test_addresses),
         cmocka_unit_test(test_order_of_versions),
         cmocka_unit_test(test_sweep_and_purge),
     };

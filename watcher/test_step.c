@@ -364,6 +364,55 @@ static void test_not_for_us(void **state)
     assert_int_equal(written.op, KFX_OP_FINALIZER); /* of an operator that was here before: deletion passes */
 }
 
+static void show_namespace(kfx_plane_t *plane, const char *owner, const char *hash, uint64_t fields)
+{
+    static unsigned version = 5000;
+    kfx_seen_child_t c = {.kind = "Namespace", .ready = true, .fields = fields};
+    kfx_copy(c.plane, sizeof c.plane, plane->name);
+    snprintf(c.name, sizeof c.name, "%s-system", plane->name);
+    snprintf(c.uid, sizeof c.uid, "ns-1");
+    snprintf(c.rv, sizeof c.rv, "%u", ++version);
+    kfx_copy(c.owner, sizeof c.owner, owner);
+    kfx_copy(c.hash, sizeof c.hash, hash);
+    kfx_plane_child_update(plane, &c);
+    kfx_watcher_mark(&w, plane);
+    kfx_watcher_flush(&w);
+}
+
+/* A Namespace with the plane's ownerReference that no worker of ours has written to is the Go operator's: it is only
+ * observed, nobody is told of it, and the plane can go. */
+static void test_takeover_pending(void **state)
+{
+    (void)state;
+    kfx_plane_t *p = kfx_planes_get(w.planes, "cp1");
+    show_namespace(p, "u-1", "", 0);
+    create("cp1", "k8s");
+    assert_int_equal(written.op, KFX_OP_STATUS);
+    land();
+    assert_string_equal(reason_of("Synced"), "TakeoverPending");
+    assert_null(kfx_status_cond(p->status, "Ready"));
+    assert_int_equal(sent.events, 0);
+    json_object_set_new(json_object_get(object, "metadata"), "finalizers", json_pack("[s]", KFX_FINALIZER));
+    change("deletionTimestamp", json_string("2026-11-23T22:50:00Z"));
+    assert_int_equal(written.op, KFX_OP_FINALIZER);
+    assert_int_equal(sent.events, 0);
+}
+
+static void test_namespace_of_ours(void **state)
+{
+    (void)state;
+    kfx_plane_t *p = create("cp1", "k8s");
+    land();
+    show_namespace(p, "u-1", "feed", 0); /* somebody took our managedFields away */
+    show_namespace(p, "u-1", "", 7);     /* or our annotation */
+    assert_null(written.patch);
+    done("reconcile.k8s", KFX_OUTCOME_OK, "Synced", true, "ReconcileSuccess");
+    land();
+    assert_string_equal(reason_of("Synced"), "ReconcileSuccess");
+    show_namespace(p, "", "", 0); /* somebody else's: the reconciler says NameConflict */
+    assert_null(written.patch);
+}
+
 static void test_results_of_the_past(void **state)
 {
     (void)state;
@@ -525,6 +574,8 @@ int main(void)
         T(test_awaited_record),
         T(test_deletion),
         T(test_not_for_us),
+        T(test_takeover_pending),
+        T(test_namespace_of_ours),
         T(test_results_of_the_past),
         T(test_no_worker),
         T(test_result_during_outage),

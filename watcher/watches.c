@@ -14,24 +14,31 @@
 typedef struct {
     const char *kind;
     const char *path;
+    const char *selector;
     bool metadata_only;
 } kind_t;
 
-/* Workloads in full, because readiness is in their status; of all others the metadata says enough. */
+/* Workloads in full, because readiness is in their status; of all others the metadata says enough.
+ *
+ * Namespaces without a selector, because one that is somebody else's, or has lost our label, keeps a plane from being
+ * made until it changes. A watch by name for each such plane would be exact, but a connection has 100 streams, and a
+ * plane would wait for a stream to open. All Namespaces cost less: one list of their metadata at the start (paged, and
+ * reduced at once to those called <name>-system), and later an event for each Namespace of the cluster that comes, goes
+ * or is labelled, most of which end in the reducer. */
 static const kind_t kinds[] = {
-    {"Namespace", "/api/v1/namespaces", true},
-    {"Service", "/api/v1/services", true},
-    {"Secret", "/api/v1/secrets", true},
-    {"ConfigMap", "/api/v1/configmaps", true},
-    {"ServiceAccount", "/api/v1/serviceaccounts", true},
-    {"Ingress", "/apis/networking.k8s.io/v1/ingresses", true},
-    {"Deployment", "/apis/apps/v1/deployments", false},
-    {"StatefulSet", "/apis/apps/v1/statefulsets", false},
-    {"Job", "/apis/batch/v1/jobs", false},
+    {"Namespace", "/api/v1/namespaces", NULL, true},
+    {"Service", "/api/v1/services", KFX_LABEL_PLANE, true},
+    {"Secret", "/api/v1/secrets", KFX_LABEL_PLANE, true},
+    {"ConfigMap", "/api/v1/configmaps", KFX_LABEL_PLANE, true},
+    {"ServiceAccount", "/api/v1/serviceaccounts", KFX_LABEL_PLANE, true},
+    {"Ingress", "/apis/networking.k8s.io/v1/ingresses", KFX_LABEL_PLANE, true},
+    {"Deployment", "/apis/apps/v1/deployments", KFX_LABEL_PLANE, false},
+    {"StatefulSet", "/apis/apps/v1/statefulsets", KFX_LABEL_PLANE, false},
+    {"Job", "/apis/batch/v1/jobs", KFX_LABEL_PLANE, false},
 };
 
 #define ROUTE KFX_COUNT(kinds)
-static const kind_t route = {"Route", "/apis/route.openshift.io/v1/routes", true};
+static const kind_t route = {"Route", "/apis/route.openshift.io/v1/routes", KFX_LABEL_PLANE, true};
 
 typedef struct {
     kfx_watcher_t *watcher;
@@ -68,7 +75,7 @@ static void check_synced(kfx_watches_t *self)
     if (watcher->synced || !all_synced(self))
         return;
     watcher->synced = true;
-    kfx_log_info("caches filled", "planes", kfx_log_num(kfx_planes_count(watcher->planes)), NULL);
+    kfx_log_info("caches filled", "planes", kfx_log_num(kfx_planes_present(watcher->planes)), NULL);
     kfx_watcher_ready(watcher);
     kfx_watcher_mark_all(watcher);
 }
@@ -182,6 +189,7 @@ static void *reduce_child(void *ctx, const json_t *object)
 typedef struct {
     kfx_watcher_t *watcher;
     const char *kind;
+    bool again; /* not the first list */
 } sweep_t;
 
 static void begin_child(void *ctx, kfx_plane_t *plane)
@@ -194,7 +202,15 @@ static void begin_child(void *ctx, kfx_plane_t *plane)
 static void end_child(void *ctx, kfx_plane_t *plane)
 {
     sweep_t *sweep = ctx;
-    if (kfx_plane_sweep(plane, sweep->kind) > 0)
+    bool changed = kfx_plane_sweep(plane, sweep->kind) > 0;
+    /* What came and went before this list may have been met by a service, which waits for its end. */
+    char ns[KFX_NAME_SIZE];
+    kfx_plane_namespace(plane->name, ns);
+    bool unsure = sweep->again && plane->present && strcmp(sweep->kind, "Namespace") == 0 &&
+                  !kfx_plane_child(plane, "Namespace", ns);
+    if (unsure)
+        kfx_plane_unsettle(plane);
+    if (changed || unsure)
         kfx_watcher_mark(sweep->watcher, plane);
 }
 
@@ -212,7 +228,7 @@ static void on_child(void *ctx, kfx_watch_event_t event, void *item, const kfx_e
 {
     slot_t *slot = ctx;
     kfx_watcher_t *self = slot->watcher;
-    sweep_t sweep = {self, slot->kind->kind};
+    sweep_t sweep = {self, slot->kind->kind, slot->synced};
     switch (event) {
     case KFX_WATCH_SYNC_BEGIN: kfx_planes_each(self->planes, begin_child, &sweep); break;
     case KFX_WATCH_SYNC_END:
@@ -289,7 +305,7 @@ static void start_child(kfx_watches_t *self, slot_t *slot, const kind_t *kind)
     slot->watcher = self->watcher;
     slot->kind = kind;
     kfx_watch_spec_t spec = {.path = kind->path,
-                             .label_selector = KFX_LABEL_PLANE,
+                             .label_selector = kind->selector,
                              .metadata_only = kind->metadata_only,
                              .reduce = reduce_child,
                              .on_event = on_child,

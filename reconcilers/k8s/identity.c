@@ -183,12 +183,9 @@ static int check_states(kfx_run_t *run, const work_t *work)
     for (int i = 0; i < KFX_SECRETS; i++) {
         const kfx_secret_state_t *state = &work->states[i];
         if (state->exists && !state->owned)
-            return kfx_verdict_set(&run->sync, KFX_OUTCOME_WAITING, KFX_RECHECK_MS, "NameConflict",
-                                   "Secret %s in Namespace %s exists and does not belong to this control plane; it is "
-                                   "left alone. Remove it",
-                                   kfx_secret_names[i], run->ns);
+            return kfx_run_conflict(run, "Secret", kfx_secret_names[i]);
         if (state->exists && state->terminating)
-            return kfx_verdict_set(&run->sync, KFX_OUTCOME_WAITING, KFX_RECHECK_MS, "ReconcileError",
+            return kfx_verdict_set(&run->sync, KFX_OUTCOME_WAITING, 0, "ReconcileError",
                                    "Secret %s in Namespace %s is being deleted, but a finalizer holds it",
                                    kfx_secret_names[i], run->ns);
     }

@@ -12,7 +12,6 @@
 
 #define REVISION 1 /* of the manifests: raise it with every change of them */
 #define WORKLOAD "kube-apiserver"
-#define ROUTE_WAIT_MS 3000
 
 /* The Deployment without our hash: made by another KubeFlex, unless our own field manager stands in it. */
 static int check_takeover(kfx_run_t *run)
@@ -138,7 +137,7 @@ static int front(kfx_run_t *run, const kfx_k8s_values_t *values, bool *moved)
     else if (!run->memo.route_host[0] && fetch(run, "/apis/route.openshift.io/v1", "routes", route_facts))
         return -1;
     if (route && !run->memo.route_host[0])
-        return kfx_verdict_set(&run->sync, KFX_OUTCOME_WAITING, ROUTE_WAIT_MS, "ReconcileError",
+        return kfx_verdict_set(&run->sync, KFX_OUTCOME_WAITING, 0, "ReconcileError",
                                "Route %s has no host name yet: the router assigns it", run->owner.plane);
     if (!ingress || route)
         return kfx_prune(run, "Ingress", run->owner.plane) || (!route && kfx_prune(run, "Route", run->owner.plane)) ? -1

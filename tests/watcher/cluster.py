@@ -173,8 +173,11 @@ class Fleet:
             f.write("\n".join(lines) + "\n")
         os.rename(path + ".new", path)
 
+    def name(self, short):
+        return f"{self.tag}-{short}".replace("wt", "wt-", 1)
+
     def plane(self, short, kind="k8s", **meta):
-        name = f"{self.tag}-{short}".replace("wt", "wt-", 1)
+        name = self.name(short)
         self.planes.append(name)
         body = {"apiVersion": "tenancy.kflex.kubestellar.org/v1alpha1", "kind": "ControlPlane",
                 "metadata": {"name": name, "labels": {"wt": self.tag}, **meta}, "spec": {"type": kind}}

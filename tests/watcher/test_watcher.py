@@ -22,12 +22,43 @@ def is_true(fleet, name, kind):
     return conditions(fleet.seen(name)).get(kind, {}).get("status") == "True"
 
 
+def foreign_plane(fleet, short):
+    """A plane as the Go operator leaves it: no label, no annotation, everything by manager/Update. Returns its name and
+    {path: object}."""
+    name, made = fleet.plane(short, finalizers=[FINALIZER])
+    ns = f"{name}-system"
+    meta = {"ownerReferences": [{"apiVersion": "tenancy.kflex.kubestellar.org/v1alpha1", "kind": "ControlPlane", "name": name,
+                                 "uid": made["metadata"]["uid"], "controller": True, "blockOwnerDeletion": True}]}
+    pods = {"selector": {"matchLabels": {"app": "kube-apiserver"}}, "template": {
+        "metadata": {"labels": {"app": "kube-apiserver"}},
+        "spec": {"containers": [{"name": "kube-apiserver", "image": "registry.k8s.io/kube-apiserver:v1.29.9"}]}}}
+    objects = {}
+    for collection, body in (
+            ("/api/v1/namespaces", {"metadata": {"name": ns, **meta}}),
+            (f"/api/v1/namespaces/{ns}/services",
+             {"metadata": {"name": name, **meta}, "spec": {"type": "NodePort", "ports": [{"name": "https", "port": 443}]}}),
+            (f"/api/v1/namespaces/{ns}/secrets", {"metadata": {"name": "k8s-certs", **meta}, "data": {"ca.crt": "QQ=="}}),
+            (f"/api/v1/namespaces/{ns}/secrets",
+             {"metadata": {"name": "admin-kubeconfig", **meta}, "data": {"kubeconfig": "QQ=="}}),
+            (f"/apis/apps/v1/namespaces/{ns}/deployments", {"metadata": {"name": "kube-apiserver", **meta}, "spec": pods})):
+        fleet.api.create(f"{collection}?fieldManager=manager", body)
+        path = f"{collection}/{body['metadata']['name']}"
+        objects[path] = fleet.api.get(path)
+    status = {"observedGeneration": 1, "conditions": [
+        {"type": kind, "status": "True", "reason": reason, "message": "", "lastTransitionTime": "2026-01-01T00:00:00Z",
+         "lastUpdateTime": "2026-01-01T00:00:00Z"} for kind, reason in (("Synced", "ReconcileSuccess"), ("Ready", "Available"))],
+        "secretRef": {"namespace": ns, "name": "admin-kubeconfig", "key": "kubeconfig", "inClusterKey": "kubeconfig-incluster"}}
+    fleet.api.merge(f"{PLANES}/{name}/status?fieldManager=manager", {"status": status})
+    return name, objects
+
+
 class Tests:
     def __init__(self, fleet):
         self.f = fleet
         self.bus = fleet.bus()
         self.reconciler = fleet.worker("reconciler", "reconciler:k8s", "reconcile.k8s")
         self.storage = fleet.worker("storage", "storage", "storage")
+        self.foreign = foreign_plane(fleet, "go")
         self.first = fleet.watcher("first")
         wait("first leads", lambda: fleet.leader() == "first")
 
@@ -55,7 +86,7 @@ class Tests:
         assert events[0]["reportingController"] == "kubeflex-controlplane-controller"
 
     def test_2_identical_results_write_nothing(self):
-        f, name = self.f, self.f.planes[0]
+        f, name = self.f, self.f.name("a")
         f.script("reconcile.k8s", name, "outcome OK 100", "cond Synced True ReconcileSuccess",
                  "cond Ready True Available", "version v1.36.3", "secret admin-kubeconfig kubeconfig kubeconfig-incluster")
         f.api.merge(f"{PLANES}/{name}", {"spec": {"globalVars": {"a": "b"}}})
@@ -72,7 +103,7 @@ class Tests:
         f.script("reconcile.k8s", name, "outcome OK", "cond Synced True ReconcileSuccess", "cond Ready True Available")
 
     def test_3_children(self):
-        f, name = self.f, self.f.planes[0]
+        f, name = self.f, self.f.name("a")
         uid = f.seen(name)["metadata"]["uid"]
         owner = [{"apiVersion": "tenancy.kflex.kubestellar.org/v1alpha1", "kind": "ControlPlane", "name": name, "uid": uid,
                   "controller": True, "blockOwnerDeletion": True}]
@@ -100,15 +131,63 @@ class Tests:
         finally:
             f.api.delete(f"/api/v1/namespaces/default/configmaps/{name}")
 
+    def test_3b_awaited_version(self):
+        """A worker that waits for its version to be recorded hears of it, once."""
+        f = self.f
+        name = f.name("d")
+        f.script("reconcile.k8s", name, "outcome WAITING", "version v1.36.3", "awaits")
+        f.plane("d")
+        assert self.reconciler.task(name)["version"] == ""
+        assert self.reconciler.task(name)["version"] == "v1.36.3"
+        assert f.seen(name)["status"]["kubernetesVersion"] == "v1.36.3"
+        self.reconciler.no_task(name, 0.3)
+        f.script("reconcile.k8s", name)
+
+    def test_3c_foreign_namespace(self):
+        """Every change of a Namespace of the right name is told, whoever's it is and whatever label it has."""
+        f = self.f
+        name = f.name("e")
+        ns = f"Namespace/{name}-system"
+        f.api.create("/api/v1/namespaces", {"metadata": {"name": f"{name}-system"}})
+        f.plane("e")
+        for worker in (self.reconciler, self.storage):
+            worker.task(name, where=lambda c: c.get(ns) == "-r-d")
+        f.api.delete(f"/api/v1/namespaces/{name}-system")
+        for worker in (self.reconciler, self.storage):
+            worker.task(name, where=lambda c: ns not in c)
+            worker.no_task(name, 0.2)
+
+    def test_3d_takeover_pending(self):
+        """Of a plane of the Go operator nothing but the condition Synced is written, and it can be deleted."""
+        f = self.f
+        name, objects = self.foreign
+        synced = wait("TakeoverPending", lambda: (c := conditions(f.seen(name))["Synced"])["reason"] == "TakeoverPending" and c)
+        assert synced["status"] == "False" and f"{name}-system" in synced["message"], synced
+        plane = f.seen(name)
+        assert is_true(f, name, "Ready") and plane["status"]["secretRef"]["name"] == "admin-kubeconfig"
+        f.api.merge(f"{PLANES}/{name}", {"spec": {"globalVars": {"a": "b"}}})
+        wait("generation 2 is observed", lambda: f.seen(name)["status"]["observedGeneration"] == 2)
+        for path, before in objects.items():
+            assert f.api.get(path) == before, f"{path} was written"
+        for worker in (self.reconciler, self.storage):
+            worker.no_task(name, 0.2)
+        f.api.delete(f"{PLANES}/{name}")
+        wait("the plane is gone", lambda: f.seen(name) is None)
+        f.planes.remove(name)
+        # The rest is the garbage collector's, by the ownerReferences that the Go operator wrote.
+        wait("its Namespace is gone", lambda: f.api.get(f"/api/v1/namespaces/{name}-system") is None, 30)
+        for worker in (self.reconciler, self.storage):
+            worker.no_task(name, 0)
+
     def test_4_config_runs_all(self):
-        f, name = self.f, self.f.planes[0]
+        f, name = self.f, self.f.name("a")
         f.api.create(f"/api/v1/namespaces/{f.tag}/configmaps",
                      {"metadata": {"name": "kubeflex-config"}, "data": {"domain": "localtest.me"}})
         self.reconciler.task(name, where=lambda c: "ConfigMap/kubeflex-config" in c)
         self.storage.no_task(name, 0.2)
 
     def test_5_foreign_status_is_repaired(self):
-        f, name = self.f, self.f.planes[0]
+        f, name = self.f, self.f.name("a")
         plane = f.seen(name)
         for c in plane["status"]["conditions"]:
             c["status"], c["reason"] = "False", "Forged"
@@ -118,7 +197,7 @@ class Tests:
 
     def test_5b_conflicts(self):
         """Somebody else writes the object all the time: nothing of theirs is lost, and the last word lands."""
-        f, name = self.f, self.f.planes[0]
+        f, name = self.f, self.f.name("a")
         for i in range(30):
             f.script("reconcile.k8s", name, "outcome OK 10", f"cond Synced True ReconcileSuccess round {i}",
                      "cond Ready True Available")
@@ -137,7 +216,7 @@ class Tests:
 
     def test_5c_child_to_status(self):
         """From a child's change to the changed condition, through watch, bus, worker and status write."""
-        f, name = self.f, self.f.planes[0]
+        f, name = self.f, self.f.name("a")
         path = f"/api/v1/namespaces/{name}-system/secrets"
         uid = f.seen(name)["metadata"]["uid"]
         f.api.create(path, {"metadata": {"name": "s", "labels": {LABEL: name}, "ownerReferences": [
@@ -165,7 +244,7 @@ class Tests:
         wait("gone", lambda: f.seen(name) is None)
 
     def test_7_failover(self):
-        f, name = self.f, self.f.planes[0]
+        f, name = self.f, self.f.name("a")
         second = f.watcher("second")
         wait("second stands by, ready", lambda: "caches filled" in open(second.log).read())
         assert f.leader() == "first"
@@ -194,7 +273,7 @@ class Tests:
         self.leading = "third"
 
     def test_8_bus_restart(self):
-        f, name = self.f, self.f.planes[0]
+        f, name = self.f, self.f.name("a")
         rv = f.seen(name)["metadata"]["resourceVersion"]
         self.reconciler.forget()
         self.storage.forget()
@@ -225,7 +304,7 @@ class Tests:
         assert sample() == last[0], f"{last[0]} became {sample()}"
 
     def test_a_delete(self):
-        f, name = self.f, self.f.planes[0]
+        f, name = self.f, self.f.name("a")
         f.script("storage", name, "outcome WAITING 100", "cond StorageReady False Deleting ending backends")
         f.api.delete(f"{PLANES}/{name}")
         assert self.reconciler.task(name, deleting="1")["deleting"] == "1"
@@ -241,7 +320,7 @@ class Tests:
              lambda: f.seen(name)["metadata"].get("finalizers") == ["example.org/other"])
         f.api.merge(f"{PLANES}/{name}", {"metadata": {"finalizers": None}})
         wait("gone", lambda: f.seen(name) is None)
-        other = f"{f.tag}-b".replace("wt", "wt-", 1)
+        other = f.name("b")
         started = time.monotonic()
         f.api.delete(f"{PLANES}/{other}")
         wait("gone", lambda: f.seen(other) is None)
@@ -249,7 +328,7 @@ class Tests:
 
     def test_b_same_name_again(self):
         f = self.f
-        f.planes.remove(f"{f.tag}-b".replace("wt", "wt-", 1))
+        f.planes.remove(f.name("b"))
         name, made = f.plane("b")
         task = self.reconciler.task(name, uid=made["metadata"]["uid"])
         assert task["deleting"] == "0"

@@ -2,11 +2,11 @@
  *
  *   scripted-worker ENDPOINT ROLE SERVICE FOLDER
  *
- * Each task is one line on stdout: "TASK key=… uid=… gen=… seq=… deleting=0 type=k8s children=Secret/kine-dsn:or--,…"
- * (flags: owned, ready, terminating, drifted). The result is read from FOLDER/<key>, a line each, the last word of a
- * line may have spaces: outcome OK|WAITING|RETRY|GONE|DOWN [retry_after_ms] cond TYPE True|False REASON [message]
- *   version V · secret NAME KEY IN_CLUSTER_KEY · wrote KIND NAME UID RV HASH
- * Without the file: GONE for a plane that is being deleted, else OK with the condition of the service. */
+ * Each task is one line on stdout: "TASK key=… uid=… gen=… seq=… deleting=0 type=k8s version=
+ * children=Secret/kine-dsn:or--,…" (flags: owned, ready, terminating, drifted). The result is read from FOLDER/<key>, a
+ * line each, the last word of a line may have spaces: outcome OK|WAITING|RETRY|GONE|DOWN [retry_after_ms] cond TYPE
+ * True|False REASON [message] version V · awaits · secret NAME KEY IN_CLUSTER_KEY · wrote KIND NAME UID RV HASH Without
+ * the file: GONE for a plane that is being deleted, else OK with the condition of the service. */
 #include "bus/worker.h"
 #include "base/file.h"
 #include "base/log.h"
@@ -48,6 +48,8 @@ static void apply_line(const char *line, kfx_result_t *result)
         kfx_result_condition(result, a, strcmp(b, "True") == 0, c, "%s", rest);
     } else if (sscanf(line, "version %127s", a) == 1) {
         kfx_copy(result->kubernetes_version, sizeof result->kubernetes_version, a);
+    } else if (strcmp(line, "awaits") == 0) {
+        result->awaits_record = true;
     } else if (sscanf(line, "secret %127s %127s %127s", a, b, c) == 3) {
         kfx_copy(result->secret_name, sizeof result->secret_name, a);
         kfx_copy(result->secret_key, sizeof result->secret_key, b);
@@ -61,9 +63,10 @@ static void print_task(const kfx_task_t *task)
 {
     char line[8192];
     int at =
-        snprintf(line, sizeof line, "TASK key=%s uid=%s gen=%lld seq=%llu deleting=%d type=%s children=", task->env.key,
+        snprintf(line, sizeof line,
+                 "TASK key=%s uid=%s gen=%lld seq=%llu deleting=%d type=%s version=%s children=", task->env.key,
                  task->env.uid, (long long)task->env.generation, (unsigned long long)task->env.seq, task->env.deleting,
-                 task->digest ? task->digest->type : "");
+                 task->digest ? task->digest->type : "", task->digest ? task->digest->kubernetes_version : "");
     for (size_t i = 0; task->digest && i < task->digest->count && at < 7600; i++) {
         const kfx_child_t *c = &task->digest->children[i];
         at += snprintf(line + at, sizeof line - (size_t)at, "%s%s/%s:%c%c%c%c", i ? "," : "", c->kind, c->name,
