@@ -1,4 +1,5 @@
 /* reconcilers/apply.c: server-side apply of desired objects, and deletion of what is not desired any more. */
+#include "base/clock.h"
 #include "base/json.h"
 #include "reconcilers/run.h"
 
@@ -21,11 +22,11 @@ static void free_requests(requests_t *list)
 #define REQUESTS KFX_CLEANUP(free_requests) requests_t
 
 /* Objects without our label are not in the digest, and an apply with force would take them over. So what the digest
- * does not show is looked up by name first, except in a Namespace that we have just made. */
+ * does not show is looked up by name first, except while a Namespace that we have just made is filled. */
 static int check_unseen(kfx_run_t *run, const kfx_desired_t *list, const bool *write, size_t count)
 {
     REQUESTS gets = {.count = 0};
-    if (run->memo.fresh)
+    if (kfx_now_ms() < run->memo.fresh_until)
         return 0;
     for (size_t i = 0; i < count; i++) {
         if (!write[i] || kfx_digest_child(run->digest, list[i].kind, list[i].name))

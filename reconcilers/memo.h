@@ -18,7 +18,7 @@ typedef struct {
     char spec_version[32];
     char status_version[32];
     bool was_ready;          /* it has been Ready before */
-    bool fresh;              /* this process made the Namespace: nothing can have been in it before */
+    int64_t fresh_until;     /* kfx_now_ms; this process has just made the Namespace: nothing foreign is in it yet */
     int64_t identity_ms;     /* when (kfx_now_ms) this process replaced a deleted identity; 0: it did not */
     unsigned probe_failures; /* refused probes in a row */
     char service_rv[32];     /* the Service whose facts these are */

@@ -1,6 +1,7 @@
 /* reconcilers/namespace.c: the plane's Namespace: made with POST, never adopted, deleted by uid. */
 #include "reconcilers/namespace.h"
 
+#include "base/clock.h"
 #include "base/json.h"
 #include "base/mem.h"
 #include "reconcilers/run.h"
@@ -8,6 +9,7 @@
 #include <string.h>
 
 #define TRIES 3
+#define FRESH_MS 60000
 
 kfx_ns_state_t kfx_namespace_judge(const json_t *existing, const kfx_owner_t *owner)
 {
@@ -102,7 +104,7 @@ static int create(kfx_run_t *run, kfx_desired_t *desired)
         return 0;
     if (code != KFX_OK)
         return kfx_run_fail(run, post, "create Namespace %s", run->ns);
-    run->memo.fresh = true;
+    run->memo.fresh_until = kfx_now_ms() + FRESH_MS;
     kfx_run_wrote(run, desired, post->answer);
     return 1;
 }

@@ -184,8 +184,10 @@ static void reconcile(kfx_run_t *run)
 {
     bool known = run->memo.generation >= run->task->env.generation || kfx_run_read_plane(run) == 0;
     bool usable = known && load_config(run) == 0 && kfx_namespace_ensure(run) == 0;
-    if (usable && run->rec->type->sync(run) == 0)
+    if (usable && run->rec->type->sync(run) == 0) {
         kfx_verdict_set(&run->sync, KFX_OUTCOME_OK, 0, "ReconcileSuccess", "%s", run->note);
+        run->memo.fresh_until = 0; /* all is there: what is missing later may have given way to somebody else's */
+    }
     /* Observed only: nothing is said about the readiness of a plane that another KubeFlex runs. */
     bool foreign = strcmp(run->sync.reason, "TakeoverPending") == 0;
     conclude(run);

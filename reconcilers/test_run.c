@@ -399,6 +399,17 @@ static void test_foreign_object(void **state)
     assert_int_equal(w->result.outcome, KFX_OUTCOME_WAITING);
 }
 
+/* An object of ours was deleted, and somebody put one of his own in its place. */
+static void test_foreign_object_later(void **state)
+{
+    world_t *w = *state;
+    bring_up(w);
+    kfx_fake_put(&w->api, NS "/services", json_pack("{s:s, s:{s:s}}", "kind", "Service", "metadata", "name", "cp1"));
+    run_task(w);
+    assert_condition(w, "Synced", "False", "NameConflict");
+    assert_null(kfx_json_get(kfx_fake_get(&w->api, NS "/services/cp1"), "metadata", "labels"));
+}
+
 static void test_recreated_plane(void **state)
 {
     world_t *w = *state;
@@ -616,6 +627,7 @@ int main(void)
         T(test_foreign_namespace),
         T(test_late_digest),
         T(test_foreign_object),
+        T(test_foreign_object_later),
         T(test_recreated_plane),
         T(test_takeover_pending),
         T(test_label_restored),
