@@ -13,6 +13,7 @@
 #include <string.h>
 
 #define ANSWER_WAIT_MS 15000 /* for the way to the plane, once it is Ready */
+#define SILENCE_MS 10000     /* without any condition: then it is said that nobody seems to be at work */
 
 typedef struct {
     kfx_cli_t *cli;
@@ -20,8 +21,9 @@ typedef struct {
     const char *name;
     char uid[KFX_UID_SIZE];
     int64_t start;
-    bool seen;     /* the watch has told something */
-    unsigned told; /* bit i: steps[i] was shown */
+    bool seen;         /* the watch has told something */
+    unsigned told;     /* bit i: steps[i] was shown */
+    char trouble[128]; /* "type reason" that was shown last; "": none, "silence": no condition for long */
     kfx_plane_t plane;
     char text[300]; /* what the moving line says */
 } create_t;
@@ -38,6 +40,9 @@ static const struct {
 /* Reasons of Synced=False that waiting does not cure. */
 static const char *const final_reasons[] = {"NotSupported", "NameConflict", "InvalidConfig",
                                             "InvalidName",  "InvalidSpec",  "TakeoverPending"};
+
+/* Reasons of a plane that is simply on its way. Any other is shown at once: whoever waits should see what for. */
+static const char *const ordinary_reasons[] = {"WaitingForStorage", "WaitingForNamespace", "Creating"};
 
 static int check_options(const kfx_opts_t *opts, kfx_error_t *err)
 {
@@ -115,6 +120,39 @@ static void show_steps(create_t *self)
     }
 }
 
+static bool is_ordinary(const char *reason)
+{
+    for (size_t i = 0; i < KFX_COUNT(ordinary_reasons); i++)
+        if (strcmp(reason, ordinary_reasons[i]) == 0)
+            return true;
+    return false;
+}
+
+/* What the plane waits for, once per reason. */
+static void show_trouble(create_t *self)
+{
+    char trouble[sizeof self->trouble] = "";
+    const kfx_condition_t *c = NULL;
+    for (size_t i = 0; i < KFX_COUNT(steps) && !trouble[0]; i++) {
+        c = kfx_plane_condition(&self->plane, steps[i].condition);
+        if (c && strcmp(c->status, "False") == 0 && !is_ordinary(c->reason))
+            snprintf(trouble, sizeof trouble, "%s %s", c->type, c->reason);
+    }
+    if (trouble[0] && strcmp(trouble, self->trouble) != 0)
+        kfx_out_note(&self->cli->out, "Waiting: %s is False (%s%s%s)", c->type, c->reason, *c->message ? ": " : "",
+                     c->message);
+    kfx_copy(self->trouble, sizeof self->trouble, trouble);
+}
+
+static void show_silence(create_t *self)
+{
+    if (self->plane.condition_count > 0 || self->trouble[0] || kfx_now_ms() - self->start < SILENCE_MS)
+        return;
+    KFX_FREE char *missing = kfx_plane_missing(&self->plane);
+    kfx_out_note(&self->cli->out, "Waiting: %s", missing);
+    kfx_copy(self->trouble, sizeof self->trouble, "silence");
+}
+
 /* -1 where Synced is False for a reason that time does not heal. */
 static int check_final(const create_t *self, kfx_error_t *err)
 {
@@ -146,12 +184,14 @@ static int on_plane(void *ctx, const void *item, kfx_error_t *err)
     show_steps(self);
     if (check_final(self, err) < 0)
         return -1;
+    show_trouble(self);
     return kfx_plane_is(plane, "Ready") && *plane->secret_name ? 1 : 0;
 }
 
 static const char *spin_text(void *ctx)
 {
     create_t *self = ctx;
+    show_silence(self);
     KFX_FREE char *missing = kfx_plane_missing(&self->plane);
     bool known = self->plane.condition_count > 0;
     snprintf(self->text, sizeof self->text, "Waiting for API server to become ready...%s%s", known ? " " : "",
@@ -173,12 +213,14 @@ static int explain_wait(create_t *self, kfx_error_t *err)
             "%s-system`; then `kflex ctx %s` once it is ready, or `kflex delete %s`",
             name, (long long)(self->cli->opts.timeout_ms / 1000), missing, host, name, host, name, name, name);
     }
-    if (was.code == KFX_E_CANCELED)
+    if (was.code == KFX_E_CANCELED) {
+        KFX_FREE char *missing = kfx_plane_missing(&self->plane);
         return kfx_error_set(
             err, was.code,
-            "interrupted. Control plane %s goes on being created: `kflex list` shows it, `kflex ctx %s` "
+            "interrupted, while %.400s. Control plane %s goes on being created: `kflex list` shows it, `kflex ctx %s` "
             "uses it once it is ready, `kflex delete %s` removes it",
-            name, name, name);
+            missing, name, name, name);
+    }
     return -1;
 }
 

@@ -125,8 +125,9 @@ static int explain_wait(const delete_t *self, kfx_error_t *err)
             "namespace %s -o yaml` (its status says what holds it)",
             self->ns, host, self->ns);
     if (was.code == KFX_E_CANCELED)
-        return kfx_error_set(err, was.code, "interrupted. Deletion of control plane %s goes on: `kflex list` shows it",
-                             self->name);
+        return kfx_error_set(err, was.code,
+                             "interrupted%s%.400s. Deletion of control plane %s goes on: `kflex list` shows it",
+                             *self->why ? ", while " : "", self->why, self->name);
     return -1;
 }
 

@@ -11,6 +11,7 @@
 #define KFX_WAIT_TARGETS_MAX 4
 #define KFX_SPIN_MS 100
 #define KFX_IDLE_MS 1000
+#define KFX_OUTAGE_MS 5000 /* a server that does not answer for this long is worth a word */
 
 typedef struct {
     const kfx_wait_t *spec;
@@ -26,6 +27,8 @@ typedef struct wait_all {
     size_t count;
     bool failed;
     kfx_error_t error; /* of a callback, or the last one of a watch */
+    int64_t error_since;
+    bool error_told;
 } wait_all_t;
 
 /* Signals end the wait through a pipe: the handler may run at any time. */
@@ -54,6 +57,12 @@ static void tell(target_t *t, const void *item)
     }
 }
 
+static void forget_error(wait_all_t *all)
+{
+    all->error.code = KFX_OK;
+    all->error_told = false;
+}
+
 /* A watch that fails goes on by itself, unless we have no right to it. */
 static void watch_failed(target_t *t, const kfx_error_t *err)
 {
@@ -66,15 +75,26 @@ static void watch_failed(target_t *t, const kfx_error_t *err)
         t->done = true;
         return;
     }
+    if (!all->error.code)
+        all->error_since = kfx_now_ms();
     all->error = *err;
     all->failed = refused;
+}
+
+/* Once per outage. The watches go on trying. */
+static void tell_outage(wait_all_t *all, int64_t now, kfx_out_t *out)
+{
+    if (!all->error.code || all->error_told || now - all->error_since < KFX_OUTAGE_MS)
+        return;
+    kfx_out_note(out, "Waiting: %s", all->error.msg);
+    all->error_told = true;
 }
 
 static void on_watch(void *ctx, kfx_watch_event_t event, void *item, const kfx_error_t *err)
 {
     target_t *t = ctx;
     if (event != KFX_WATCH_ERROR && !t->all->failed)
-        t->all->error.code = KFX_OK; /* it answers again */
+        forget_error(t->all); /* it answers again */
     switch (event) {
     case KFX_WATCH_SYNC_BEGIN: t->seen = false; break;
     case KFX_WATCH_ADDED:
@@ -123,6 +143,7 @@ static int loop(wait_all_t *all, kfx_mailbox_t *mailbox, int64_t deadline, kfx_o
             rc = kfx_error_set(err, KFX_E_TIMEOUT, "the time is over%s%s", all->error.code ? ": " : "",
                                all->error.code ? all->error.msg : "");
         else {
+            tell_outage(all, now, out);
             if (text)
                 kfx_out_spin(out, now - since, "%s", text(text_ctx));
             int64_t pause = out->spin && text ? KFX_SPIN_MS : KFX_IDLE_MS;

@@ -222,9 +222,43 @@ class Create(Case):
         child.send_signal(signal.SIGINT)
         _, err = child.communicate(timeout=LIMIT)
         self.assertEqual(child.returncode, 1)
+        self.assertIn("interrupted, while Synced is False (WaitingForStorage: waiting for Secret kine-dsn)", err)
         self.assertIn("goes on being created", err)
         self.assertIn("kflex ctx stuck", err)
         self.assertIn("stuck", self.api.store.objects[PLANES])
+
+    def start_create(self, name, *args):
+        child = subprocess.Popen([KFLEX, "create", name, *args], env=self.env, text=True, stdout=subprocess.PIPE,
+                                 stderr=subprocess.PIPE)
+        self.assertTrue(self.api.store.wait_watched(PLANES, name))
+        return child
+
+    def test_says_what_it_waits_for(self):
+        child = self.start_create("stuck")
+        plane = self.api.store.objects[PLANES]["stuck"]
+        for words in ("connection refused", "no route"):  # one reason, told once
+            self.api.condition(plane, "StorageReady", "False", "PostgresUnavailable", words)
+        self.assertEqual(child.stderr.readline(),
+                         "Waiting: StorageReady is False (PostgresUnavailable: connection refused)\n")
+        self.api.condition(plane, "StorageReady", "True", "DatabaseReady")
+        self.api.condition(plane, "Ready", "False", "ImagePullFailed", "image x of container y cannot be pulled")
+        self.assertEqual(child.stderr.readline(),
+                         "Waiting: Ready is False (ImagePullFailed: image x of container y cannot be pulled)\n")
+        self.api.make_ready(plane)
+        _, err = child.communicate(timeout=LIMIT)
+        self.assertEqual((child.returncode, err), (0, ""))
+
+    def test_says_that_nobody_is_at_work_or_answers(self):
+        silent = self.start_create("silent", "--timeout", "11s")
+        _, err = silent.communicate(timeout=LIMIT)
+        self.assertIn("Waiting: it has no condition yet: is the KubeFlex controller running", err)
+        self.assertIn("control plane silent is not ready after 11s: it has no condition yet", err)
+        away = self.start_create("stuck", "--timeout", "7s")
+        self.api.refuse[PLANES] = 503
+        self.api.store.end_watches()
+        _, err = away.communicate(timeout=LIMIT)
+        self.assertRegex(err, r"(?m)^Waiting: .*503")
+        self.assertIn("control plane stuck is not ready after 7s", err)
 
     def test_deleted_meanwhile(self):
         child = subprocess.Popen([KFLEX, "create", "stuck"], env=self.env, text=True, stdout=subprocess.PIPE,
