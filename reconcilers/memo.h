@@ -21,6 +21,8 @@ typedef struct {
     int64_t fresh_until;     /* kfx_now_ms; this process has just made the Namespace: nothing foreign is in it yet */
     int64_t identity_ms;     /* when (kfx_now_ms) this process replaced a deleted identity; 0: it did not */
     unsigned probe_failures; /* refused probes in a row */
+    int64_t unready_ms;      /* since when (kfx_now_ms) the workload is seen without ready pods; 0: it is not */
+    unsigned looks;          /* at its pods, since then */
     char service_rv[32];     /* the Service whose facts these are */
     char cluster_ip[64];
     int node_port;

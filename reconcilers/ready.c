@@ -1,5 +1,7 @@
 /* reconcilers/ready.c: condition Ready. The workload's own readiness says when to look; only a live answer counts. */
 #include "base/clock.h"
+#include "base/json.h"
+#include "reconcilers/pods.h"
 #include "reconcilers/run.h"
 
 #include <stdio.h>
@@ -16,17 +18,72 @@
  * up early. */
 #define PROBE_SHORT_LIMIT_MS 250
 #define PROBE_LIMIT_MS 1000
+/* A workload without ready pods is left alone for the time that a start takes; then its pods are asked for the cause,
+ * and again later, because no event of the workload tells that the cause is another one now. */
+#define LOOK_FIRST_MS 5000
+#define LOOK_CAP_MS 60000
 #define REPROBE_MS 45000 /* ± 15 s, so that a fleet does not knock at once */
 #define REPROBE_SPREAD_MS 15000
 
-static void not_ready(kfx_run_t *run, uint32_t retry_after_ms, const char *what)
+static void not_ready_because(kfx_run_t *run, uint32_t retry_after_ms, const char *reason, const char *what)
 {
     kfx_result_t *result = run->result;
-    kfx_result_condition(result, "Ready", false, run->memo.was_ready ? "Unavailable" : "Creating", "%s", what);
+    kfx_result_condition(result, "Ready", false, reason, "%s", what);
     if (result->outcome == KFX_OUTCOME_OK)
         result->outcome = KFX_OUTCOME_WAITING;
     if (result->outcome == KFX_OUTCOME_WAITING)
         result->retry_after_ms = kfx_retry_min(result->retry_after_ms, retry_after_ms);
+}
+
+static void not_ready(kfx_run_t *run, uint32_t retry_after_ms, const char *what)
+{
+    not_ready_because(run, retry_after_ms, run->memo.was_ready ? "Unavailable" : "Creating", what);
+}
+
+/* Nothing where it cannot be read: then the condition says what the workload's own status does. */
+static void find_trouble(kfx_run_t *run, kfx_trouble_t *out)
+{
+    const char *workload = run->rec->type->workload;
+    *out = (kfx_trouble_t){.reason = NULL};
+    /* resourceVersion=0: from the API server's memory, whatever state that is. */
+    KFX_REQUEST kfx_request_t *pods = kfx_request_new(
+        KFX_GET, NULL, "/api/v1/namespaces/%s/pods?resourceVersion=0&labelSelector=" KFX_LABEL_PLANE "%%3D%s", run->ns,
+        run->owner.plane);
+    if (kfx_run_request(run, pods) != KFX_OK)
+        return;
+    kfx_pods_trouble(pods->answer, run->ns, workload, out);
+    if (out->reason || json_array_size(kfx_json_get(pods->answer, "items")) > 0)
+        return;
+    KFX_REQUEST kfx_request_t *get =
+        kfx_request_new(KFX_GET, NULL, "/apis/apps/v1/namespaces/%s/deployments/%s", run->ns, workload);
+    if (kfx_run_request(run, get) == KFX_OK)
+        kfx_deployment_trouble(get->answer, out);
+}
+
+/* The workload has no ready pod: why, once that has lasted. */
+static void explain(kfx_run_t *run)
+{
+    kfx_memo_t *memo = &run->memo;
+    char what[128];
+    int64_t now = kfx_now_ms();
+    snprintf(what, sizeof(what), "Deployment %s has no ready pod", run->rec->type->workload);
+    if (!memo->unready_ms)
+        memo->unready_ms = now;
+    int64_t left = memo->unready_ms + LOOK_FIRST_MS - now;
+    if (left > 0) {
+        not_ready(run, (uint32_t)left, what);
+        return;
+    }
+    kfx_trouble_t trouble;
+    find_trouble(run, &trouble);
+    uint32_t again = LOOK_FIRST_MS;
+    for (unsigned i = memo->looks++; i > 0 && again < LOOK_CAP_MS; i--)
+        again *= 2;
+    again = again < LOOK_CAP_MS ? again : LOOK_CAP_MS;
+    if (trouble.reason)
+        not_ready_because(run, again, trouble.reason, trouble.message);
+    else
+        not_ready(run, again, what);
 }
 
 static uint32_t next_probe_ms(unsigned failures)
@@ -69,12 +126,15 @@ void kfx_ready_evaluate(kfx_run_t *run)
     const char *workload = run->rec->type->workload;
     const kfx_child_t *child = kfx_digest_child(run->digest, "Deployment", workload);
     char what[512];
+    if (child && child->owned && !child->ready) {
+        run->memo.probe_failures = 0;
+        explain(run);
+        return;
+    }
+    run->memo.unready_ms = 0;
+    run->memo.looks = 0;
     if (!child || !child->owned) {
         snprintf(what, sizeof(what), "Deployment %s does not exist yet", workload);
-        not_ready(run, 0, what);
-    } else if (!child->ready) {
-        run->memo.probe_failures = 0;
-        snprintf(what, sizeof(what), "Deployment %s has no ready pod", workload);
         not_ready(run, 0, what);
     } else if (!run->credentials) {
         snprintf(what, sizeof(what), "Secret %s is not complete", run->rec->type->secret_name);

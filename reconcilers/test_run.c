@@ -13,6 +13,16 @@
 
 #include <cmocka.h>
 
+/* The linker puts this in front of the clock: some seconds may be added to it. */
+int64_t __real_kfx_now_ms(void);
+int64_t __wrap_kfx_now_ms(void);
+static int64_t clock_ahead_ms;
+
+int64_t __wrap_kfx_now_ms(void)
+{
+    return __real_kfx_now_ms() + clock_ahead_ms;
+}
+
 #define UID "5e2b1c3a-0000-4000-8000-0000000000aa"
 #define NS "/api/v1/namespaces/cp1-system"
 #define DEPLOYMENT "/apis/apps/v1/namespaces/cp1-system/deployments/kube-apiserver"
@@ -188,6 +198,71 @@ static void test_life(void **state)
     w->api.probe_rc = -1;
     run_task(w);
     assert_condition(w, "Ready", "False", "Unavailable");
+}
+
+static void fail_next(world_t *w, const char *at, kfx_code_t code, int status, const char *message)
+{
+    w->api.fail_at = at;
+    w->api.fail_code = code;
+    w->api.fail_status = status;
+    w->api.fail_message = message;
+}
+
+/* One pod of the API server's, whose container waits for this reason; NULL: it runs. */
+static void put_pod(world_t *w, const char *waiting)
+{
+    json_t *state = waiting ? json_pack("{s:{s:s}}", "waiting", "reason", waiting) : json_pack("{s:{}}", "running");
+    json_object_set_new(w->api.objects, NS "/pods?resourceVersion=0&labelSelector=" KFX_LABEL_PLANE "%3Dcp1",
+                        json_pack("{s:[{s:{s:s, s:s}, s:{s:[{s:s, s:s, s:o}]}}]}", "items", "metadata", "name",
+                                  "kube-apiserver-1", "creationTimestamp", "2026-11-25T10:00:00Z", "status",
+                                  "containerStatuses", "name", "kube-apiserver", "image",
+                                  "registry.k8s.io/kube-apiserver:v1.36.3", "state", state));
+}
+
+static void test_not_ready_says_why(void **state)
+{
+    world_t *w = *state;
+    run_task(w);
+    write_dsn(w);
+    run_task(w);
+    put_pod(w, "ErrImagePull");
+    kfx_fake_forget_log(&w->api);
+    run_task(w);
+    assert_condition(w, "Ready", "False", "Creating"); /* a start takes its time */
+    assert_in_range(w->result.retry_after_ms, 4000, 5000);
+    assert_int_equal(kfx_fake_count(&w->api, "/pods"), 0);
+
+    clock_ahead_ms += 5000;
+    run_task(w);
+    assert_condition(w, "Ready", "False", "ImagePullFailed");
+    assert_condition(w, "Synced", "True", "ReconcileSuccess");
+    assert_non_null(strstr(condition(w, "Ready")->message, "registry.k8s.io/kube-apiserver:v1.36.3"));
+    assert_int_equal(w->result.outcome, KFX_OUTCOME_WAITING);
+    for (uint32_t again = 5000; again < 60000; again *= 2) {
+        assert_int_equal(w->result.retry_after_ms, again);
+        run_task(w);
+    }
+    assert_int_equal(w->result.retry_after_ms, 60000);
+
+    put_pod(w, NULL); /* it was pulled */
+    run_task(w);
+    assert_condition(w, "Ready", "False", "Creating");
+    set_ready(w, true);
+    run_task(w);
+    assert_condition(w, "Ready", "True", "Available");
+    kfx_fake_forget_log(&w->api);
+    run_task(w);
+    assert_int_equal(json_array_size(w->api.log), 0);
+
+    set_ready(w, false);
+    run_task(w);
+    assert_condition(w, "Ready", "False", "Unavailable");
+    assert_in_range(w->result.retry_after_ms, 4000, 5000); /* counted anew */
+    clock_ahead_ms += 5000;
+    fail_next(w, "/pods", KFX_E_FORBIDDEN, 403, "pods is forbidden"); /* an older role */
+    run_task(w);
+    assert_condition(w, "Ready", "False", "Unavailable");
+    assert_condition(w, "Synced", "True", "ReconcileSuccess");
 }
 
 static void test_rest_is_silent(void **state)
@@ -539,14 +614,6 @@ static void test_bad_config(void **state)
     assert_int_equal(w->result.retry_after_ms, 0); /* its creation is an event */
 }
 
-static void fail_next(world_t *w, const char *at, kfx_code_t code, int status, const char *message)
-{
-    w->api.fail_at = at;
-    w->api.fail_code = code;
-    w->api.fail_status = status;
-    w->api.fail_message = message;
-}
-
 static void test_failures(void **state)
 {
     world_t *w = *state;
@@ -615,6 +682,7 @@ int main(void)
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
         T(test_life),
+        T(test_not_ready_says_why),
         T(test_rest_is_silent),
         T(test_restart_reads_little),
         T(test_drift_is_repaired),

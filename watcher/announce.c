@@ -36,7 +36,7 @@ static void ready(const kfx_cond_t *was, const kfx_cond_t *is, kfx_news_t *news)
     bool now = strcmp(is->status, "True") == 0, before = was && strcmp(was->status, "True") == 0;
     if (now && !before)
         news->list[news->count++] = (kfx_announcement_t){"Normal", "Ready", is->message};
-    else if (before && !now && !ordinary(is->reason))
+    else if (!now && !ordinary(is->reason) && (!was || strcmp(was->reason, is->reason) != 0))
         news->list[news->count++] = (kfx_announcement_t){"Warning", "NotReady", is->message};
 }
 

@@ -272,13 +272,17 @@ static void test_news(void **state)
     kfx_cond_t good = {"Synced", "True", "ReconcileSuccess", "", T0, T0};
     kfx_cond_t ready = {"Ready", "True", "Available", "", T0, T0};
     kfx_cond_t unready = {"Ready", "False", "Unavailable", "refused", T0, T0};
+    kfx_cond_t still = {"Ready", "False", "Unavailable", "no answer", T0, T0};
+    kfx_cond_t creating = {"Ready", "False", "Creating", "no pod", T0, T0};
+    kfx_cond_t image = {"Ready", "False", "ImagePullFailed", "image x", T0, T0};
     const struct {
         const kfx_cond_t *was, *is;
         const char *reason; /* NULL: no news */
     } cases[] = {{NULL, &waiting, NULL},           {NULL, &good, "SyncSuccess"}, {&good, &good, NULL},
                  {&waiting, &good, "SyncSuccess"}, {&good, &error, "SyncFail"},  {&error, &error, NULL},
-                 {&error, &worse, "SyncFail"},     {NULL, &unready, NULL},       {&unready, &ready, "Ready"},
-                 {&ready, &unready, "NotReady"}};
+                 {&error, &worse, "SyncFail"},     {NULL, &creating, NULL},      {&unready, &ready, "Ready"},
+                 {&ready, &unready, "NotReady"},   {&unready, &still, NULL},     {&creating, &image, "NotReady"},
+                 {&image, &image, NULL},           {&image, &creating, NULL}};
     for (size_t i = 0; i < KFX_COUNT(cases); i++) {
         kfx_status_t was = cases[i].was ? one(cases[i].was) : (kfx_status_t){0}, is = one(cases[i].is);
         kfx_announce_news(cases[i].was ? &was : NULL, &is, &news);
