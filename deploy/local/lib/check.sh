@@ -20,11 +20,10 @@ check_go() {
 	local version
 	command -v go >/dev/null || PATH=$PATH:/usr/local/go/bin
 	command -v go >/dev/null || die "Go is missing; install Go 1.26 or newer and put it on PATH"
-	version=$(GOTOOLCHAIN=local go env GOVERSION)
-	version=${version#go}
-	local major=${version%%.*} minor=${version#*.}
-	minor=${minor%%[!0-9]*}
-	((major > 1 || (major == 1 && minor >= 26))) || die "Go $version is too old; install Go 1.26 or newer"
+	version=$(GOTOOLCHAIN=local go env GOVERSION 2>&1) || die "$(command -v go) does not run (${version:-no output}); install Go 1.26 or newer and put it first on PATH"
+	[[ $version =~ go([0-9]+)\.([0-9]+) ]] || die "$(command -v go) calls its version '$version'; install Go 1.26 or newer and put it first on PATH"
+	local major=${BASH_REMATCH[1]} minor=${BASH_REMATCH[2]}
+	((major > 1 || (major == 1 && minor >= 26))) || die "Go ${version#go} ($(command -v go)) is too old; install Go 1.26 or newer and put it first on PATH"
 }
 
 has_cap() {
@@ -89,6 +88,32 @@ check_network() {
 			{ echo "iptables cannot match connection states@load the module nf_conntrack"; exit 1; }
 		echo 1 > /proc/sys/net/ipv4/ip_forward || { echo "/proc/sys is read-only@run with a writable /proc/sys"; exit 1; }
 		' 2>/dev/null) || cannot "${out%@*}" "${out#*@}"
+}
+
+# check_kubeconfig_writable FILE: an existing file with write permission (root could write anyway; the bits say what its owner wants),
+# in a folder where a file can be put beside it.
+check_kubeconfig_writable() {
+	local file=$1 dir=${1%/*}
+	[[ ! -e $file || -f $file ]] || die "kubeconfig $file is not a regular file; set KUBECONFIG to another"
+	[[ ! -e $file || -n $(find "$file" -maxdepth 0 -perm /222) ]] ||
+		die "kubeconfig $file is read-only; make it writable (chmod u+w $file), or set KUBECONFIG to another"
+	while [[ ! -e ${dir:-/} ]]; do dir=${dir%/*}; done
+	[[ -d ${dir:-/} && -w ${dir:-/} ]] || die "kubeconfig $file cannot be written in ${dir:-/}; set KUBECONFIG to another"
+}
+
+# The instance's context goes into the user's kubeconfig. What is wrong with that file is said before anything long begins; what
+# is in it can be told only once there is a kubectl.
+check_kubeconfig() {
+	local file kubectl out
+	file=$(kubeconfig_path)
+	kubectl=$(program_dir kubernetes)/bin/kubectl
+	if [[ -x $kubectl && -f $file ]]; then
+		KF_BIN_kubernetes=${kubectl%/*}
+		out=$("$kubectl" config view --kubeconfig "$file" 2>&1 >/dev/null) ||
+			die "kubeconfig $file cannot be read (${out%%$'\n'*}); repair it, or set KUBECONFIG to another"
+		if context_is_there "$file"; then return 0; fi
+	fi
+	check_kubeconfig_writable "$file"
 }
 
 check_machine() {

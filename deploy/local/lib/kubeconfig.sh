@@ -56,15 +56,21 @@ context_facts() {
 		-o 'jsonpath={.clusters[0].cluster}{.users[0].user}' 2>/dev/null
 }
 
+# context_is_there FILE: it leads to this cluster already.
+context_is_there() {
+	local facts
+	facts=$(context_facts "$1") || return 1
+	[[ -n $facts && $facts == "$(context_facts "$KF_ADMIN")" ]]
+}
+
 kubeconfig_add() {
-	local file facts
+	local file
 	file=$(kubeconfig_path)
 	# For down, which may be run with another KUBECONFIG.
 	if ! grep -qsxF -e "kept $file" -e "made $file" "$KF_STATE/kubeconfigs"; then
 		printf '%s %s\n' "$([[ -e $file ]] && printf kept || printf made)" "$file" >>"$KF_STATE/kubeconfigs"
 	fi
-	facts=$(context_facts "$file") || facts=''
-	[[ -n $facts && $facts == "$(context_facts "$KF_ADMIN")" ]] || kubeconfig_change "$file" context_add
+	context_is_there "$file" || kubeconfig_change "$file" context_add
 }
 
 # Also what kflex added for planes of this instance: whatever leads to the node's address.
