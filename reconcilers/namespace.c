@@ -10,6 +10,7 @@
 
 #define TRIES 3
 #define FRESH_MS 60000
+#define LABEL_POD_SECURITY "pod-security.kubernetes.io/enforce"
 
 kfx_ns_state_t kfx_namespace_judge(const json_t *existing, const kfx_owner_t *owner)
 {
@@ -38,8 +39,8 @@ static int terminating(kfx_run_t *run)
 static int make_desired(kfx_run_t *run, kfx_desired_t *desired)
 {
     kfx_error_t err = KFX_ERROR_INIT;
-    json_t *object =
-        json_pack("{s:s, s:s, s:{s:s}}", "apiVersion", "v1", "kind", "Namespace", "metadata", "name", run->ns);
+    json_t *object = json_pack("{s:s, s:s, s:{s:s, s:{s:s*}}}", "apiVersion", "v1", "kind", "Namespace", "metadata",
+                               "name", run->ns, "labels", LABEL_POD_SECURITY, run->rec->type->pod_security);
     if (kfx_desired_init(desired, object, &run->owner, NULL, &err))
         return kfx_run_error(run, &err, "Namespace %s", run->ns);
     return 0;

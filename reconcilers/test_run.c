@@ -165,6 +165,9 @@ static void test_life(void **state)
     assert_string_equal(w->result.secret_name, "admin-kubeconfig");
     assert_int_equal(w->result.written_count, 6);
     assert_null(kfx_fake_get(&w->api, DEPLOYMENT)); /* no pod may wait for a missing Secret */
+    assert_string_equal(
+        kfx_json_str(kfx_fake_get(&w->api, NS), "metadata", "labels", "pod-security.kubernetes.io/enforce"),
+        "baseline");
 
     write_dsn(w);
     run_task(w);

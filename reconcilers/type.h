@@ -16,6 +16,7 @@ typedef struct {
                              only    the newest workers get work */
     const char *workload; /* the Deployment whose readiness starts the live probe */
     const char *secret_name, *secret_key, *secret_in_cluster_key; /* status.secretRef */
+    const char *pod_security; /* Pod Security level that a new Namespace enforces; NULL = none */
 
     /* Brings every child object to what is desired. The Namespace is this uid's already. 0 when all is as desired; -1
      * with run->sync set when something is missing or failed. */

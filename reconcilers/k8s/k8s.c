@@ -204,6 +204,8 @@ const kfx_type_t kfx_type_k8s = {
     .secret_name = KFX_SECRET_ADMIN,
     .secret_key = "kubeconfig",
     .secret_in_cluster_key = "kubeconfig-incluster",
+    /* Its own pods pass "restricted"; what hooks and users put beside them may run as root, but not reach the node. */
+    .pod_security = "baseline",
     .sync = sync_plane,
     .authority = kfx_identity_authority,
     .render = kfx_k8s_render,
