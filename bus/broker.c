@@ -14,6 +14,8 @@
 #define WATCHER_GONE_MS 6000 /* a watcher that is silent this long has no session any more */
 #define GRUMBLE_MS 60000     /* refusals of a peer are logged at most this often */
 #define GRUMBLE_PEERS_MAX 1024
+#define REFUSALS "kubeflex_bus_refusals_total"
+#define REFUSALS_HELP "Messages refused, by the service they were for"
 
 bool kfx_broker_send(kfx_broker_t *self, zframe_t *id, const kfx_peer_t *peer, kfx_kind_t kind,
                      const kfx_envelope_t *env, zframe_t *payload, int64_t latency_ms)
@@ -21,21 +23,27 @@ bool kfx_broker_send(kfx_broker_t *self, zframe_t *id, const kfx_peer_t *peer, k
     zmsg_t *msg = kfx_msg_encode(kind, env, payload);
     if (!msg)
         return false;
+    zmsg_t *copy = kfx_tap_wanted(self->tap, kind) ? zmsg_dup(msg) : NULL;
     zframe_t *front = zframe_dup(id);
     zmsg_prepend(msg, &front);
     bool sent = zmsg_send(&msg, self->work) == 0;
     zmsg_destroy(&msg);
-    if (sent && kfx_tap_wanted(self->tap)) {
-        char hex[KFX_IDENTITY_HEX_SIZE];
-        kfx_peer_hex(id, hex);
-        kfx_tap_meta_t meta = {.out = true,
-                               .peer = peer ? peer->sender : "",
-                               .role = peer ? peer->role.name : "",
-                               .identity = hex,
-                               .latency_ms = latency_ms};
-        kfx_tap_publish(self->tap, &meta, kind, env, payload);
-    }
+    if (sent && copy)
+        kfx_broker_show(self, true, id, peer ? peer->sender : "", peer ? peer->role.name : "", kind, env, latency_ms,
+                        &copy);
+    zmsg_destroy(&copy);
     return sent;
+}
+
+void kfx_broker_show(kfx_broker_t *self, bool out, zframe_t *id, const char *peer, const char *role, kfx_kind_t kind,
+                     const kfx_envelope_t *env, int64_t latency_ms, zmsg_t **frames_p)
+{
+    kfx_tap_meta_t meta = {.out = out, .timed = latency_ms >= 0};
+    meta.latency_ms = latency_ms > 0 ? (uint32_t)(latency_ms < UINT32_MAX ? latency_ms : UINT32_MAX) : 0;
+    kfx_copy(meta.peer, sizeof(meta.peer), peer);
+    kfx_copy(meta.role, sizeof(meta.role), role);
+    kfx_peer_hex(id, meta.identity);
+    kfx_tap_publish(self->tap, &meta, kind, env, frames_p);
 }
 
 static void grumble(kfx_broker_t *self, zframe_t *id, const kfx_peer_t *peer, const kfx_msg_t *msg,
@@ -60,7 +68,10 @@ static void grumble(kfx_broker_t *self, zframe_t *id, const kfx_peer_t *peer, co
 void kfx_broker_refuse(kfx_broker_t *self, zframe_t *id, const kfx_peer_t *peer, const kfx_msg_t *msg,
                        const kfx_error_t *why)
 {
-    kfx_metric_add(self->refusals, 1);
+    kfx_line_t *line = kfx_broker_line(self, peer && peer->role.service[0] ? peer->role.service : msg->env.service);
+    kfx_metric_add(line ? line->refusals : self->refusals, 1);
+    if (line)
+        line->refusal_count++;
     grumble(self, id, peer, msg, why);
     kfx_envelope_t env = {
         .code = why->code, .seq = msg->env.seq, .task = msg->env.task, .lease = msg->env.lease, .epoch = self->epoch};
@@ -134,6 +145,8 @@ static void dispatch(kfx_broker_t *self, kfx_line_t *line, int64_t now)
             peer->running++;
             kfx_metric_add(line->tasks, 1);
             kfx_metric_observe_ms(line->wait, waited);
+            kfx_samples_add(&line->waits, waited);
+            line->task_count++;
         } else {
             kfx_queue_undo(line->queue, &task, now);
             peer->credit = 0; /* until its next PING */
@@ -216,7 +229,12 @@ static void expire(kfx_broker_t *self, int64_t now)
     } while (dead);
 }
 
-static void measure(kfx_broker_t *self)
+static int64_t age_ms(const kfx_queue_stats_t *stats, int64_t now)
+{
+    return stats->oldest_at < now ? now - stats->oldest_at : 0;
+}
+
+static void measure(kfx_broker_t *self, int64_t now)
 {
     for (size_t i = 0; i < self->line_count; i++) {
         kfx_line_t *line = &self->lines[i];
@@ -226,10 +244,49 @@ static void measure(kfx_broker_t *self)
         kfx_metric_set(line->running, (int64_t)stats.running);
         kfx_metric_set(line->delayed, (int64_t)stats.delayed);
         kfx_metric_set(line->unacked, (int64_t)stats.unacked);
+        kfx_metric_set(line->oldest, age_ms(&stats, now) / 1000);
         kfx_metric_add(line->redeliveries, (int64_t)(stats.redelivered - line->redelivered));
         line->redelivered = stats.redelivered;
     }
     kfx_metric_set(self->sessions, (int64_t)kfx_peers_count(self->peers));
+}
+
+static void show_line(kfx_broker_t *self, const kfx_line_t *line, int64_t now)
+{
+    static const unsigned p[] = {50, 99};
+    uint32_t wait[KFX_COUNT(p)], run[KFX_COUNT(p)];
+    kfx_queue_stats_t queue;
+    kfx_queue_stats(line->queue, &queue);
+    kfx_samples_percentiles(&line->waits, p, wait, KFX_COUNT(p));
+    kfx_samples_percentiles(&line->runs, p, run, KFX_COUNT(p));
+    kfx_tap_stats_t stats = {.keys = (uint32_t)queue.keys,
+                             .ready = (uint32_t)queue.ready,
+                             .running = (uint32_t)queue.running,
+                             .delayed = (uint32_t)queue.delayed,
+                             .unacked = (uint32_t)queue.unacked,
+                             .oldest_ms = (uint32_t)age_ms(&queue, now),
+                             .events = line->event_count,
+                             .tasks = line->task_count,
+                             .results = line->result_count,
+                             .redelivered = queue.redelivered,
+                             .refused = line->refusal_count,
+                             .wait_p50_ms = wait[0],
+                             .wait_p99_ms = wait[1],
+                             .run_p50_ms = run[0],
+                             .run_p99_ms = run[1]};
+    kfx_copy(stats.service, sizeof(stats.service), kfx_queue_service(line->queue));
+    kfx_peers_workers(self->peers, stats.service, &stats.workers, &stats.credit);
+    kfx_tap_publish_stats(self->tap, &stats);
+}
+
+/* Figures for taps that want them. */
+static void show_stats(kfx_broker_t *self, int64_t now)
+{
+    if (!kfx_tap_stats_wanted(self->tap) || now - self->stats_at < KFX_TAP_STATS_EVERY_MS - HOUSE_MS / 2)
+        return;
+    self->stats_at = now;
+    for (size_t i = 0; i < self->line_count; i++)
+        show_line(self, &self->lines[i], now);
 }
 
 static int on_house(zloop_t *loop, int timer_id, void *arg)
@@ -237,10 +294,12 @@ static int on_house(zloop_t *loop, int timer_id, void *arg)
     (void)loop;
     (void)timer_id;
     kfx_broker_t *self = arg;
+    int64_t now = kfx_now_ms();
     kfx_health_beat();
-    expire(self, kfx_now_ms());
+    expire(self, now);
     turn(self);
-    measure(self);
+    measure(self, now);
+    show_stats(self, now);
     return 0;
 }
 
@@ -314,6 +373,9 @@ static void add_line(kfx_broker_t *self, const char *service, int64_t hold_until
     line->delayed = line_metric(kfx_gauge, "kubeflex_bus_delayed", "Keys that wait for their time", service);
     line->unacked =
         line_metric(kfx_gauge, "kubeflex_bus_unacked", "Results that the watcher has not landed yet", service);
+    line->oldest = line_metric(kfx_gauge, "kubeflex_bus_oldest_seconds",
+                               "How long the first key in line has waited for a worker", service);
+    line->refusals = line_metric(kfx_counter, REFUSALS, REFUSALS_HELP, service);
     line->redeliveries =
         line_metric(kfx_counter, "kubeflex_bus_redeliveries_total", "Runs lost with their worker's lease", service);
     line->tasks = line_metric(kfx_counter, "kubeflex_bus_tasks_total", "Tasks given to workers", service);
@@ -348,7 +410,7 @@ kfx_broker_t *kfx_broker_new(zloop_t *loop, const kfx_broker_opts_t *opts, kfx_e
     self->grumbled = zhashx_new();
     zhashx_set_destructor(self->grumbled, free_item);
     self->messages = kfx_counter("kubeflex_bus_messages_total", "Messages received", NULL);
-    self->refusals = kfx_counter("kubeflex_bus_refusals_total", "Messages refused", NULL);
+    self->refusals = kfx_counter(REFUSALS, REFUSALS_HELP, "service=\"\"");
     self->sessions = kfx_gauge("kubeflex_bus_sessions", "Sessions of watchers and workers", NULL);
 
     zsock_t *xpub = NULL;

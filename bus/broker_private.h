@@ -7,6 +7,7 @@
 #include "bus/broker.h"
 #include "bus/peer.h"
 #include "bus/queue.h"
+#include "bus/samples.h"
 #include "bus/tap.h"
 
 #define KFX_LINES_MAX 16
@@ -17,7 +18,9 @@ typedef struct {
     kfx_queue_t *queue;
     kfx_state_t told; /* to the watcher */
     uint64_t redelivered;
-    kfx_metric_t *ready, *running, *delayed, *unacked, *redeliveries, *tasks, *wait, *run;
+    uint64_t event_count, task_count, result_count, refusal_count; /* ever */
+    kfx_samples_t waits, runs;
+    kfx_metric_t *ready, *running, *delayed, *unacked, *oldest, *redeliveries, *refusals, *tasks, *wait, *run;
 } kfx_line_t;
 
 struct kfx_broker {
@@ -37,6 +40,7 @@ struct kfx_broker {
 
     zhashx_t *grumbled; /* peer -> when it was last logged that something was refused */
     int house_timer, due_timer;
+    int64_t stats_at; /* when figures were last shown to taps */
     kfx_metric_t *messages, *refusals, *sessions;
 };
 
@@ -49,6 +53,9 @@ void kfx_broker_refuse(kfx_broker_t *self, zframe_t *id, const kfx_peer_t *peer,
 kfx_line_t *kfx_broker_line(kfx_broker_t *self, const char *service);
 /* A session ends; lost: by its time, else by its own word. */
 void kfx_broker_end_session(kfx_broker_t *self, kfx_peer_t *peer, bool lost, int64_t now);
+/* Shows the tap a message; its four frames are taken (nulled). peer: at the other end, "" if not known. */
+void kfx_broker_show(kfx_broker_t *self, bool out, zframe_t *id, const char *peer, const char *role, kfx_kind_t kind,
+                     const kfx_envelope_t *env, int64_t latency_ms, zmsg_t **frames_p);
 /* Tells the watcher the state of the service where it changed. */
 void kfx_broker_tell_state(kfx_broker_t *self, kfx_line_t *line);
 

@@ -198,6 +198,7 @@ static int on_event(turn_t *t, kfx_error_t *err)
         return kfx_error_set(err, KFX_E_NOT_FOUND, "there is no service %s", env->service);
     if (kfx_queue_event(line->queue, env, &t->owner->payload, t->now, err) != 0)
         return -1;
+    line->event_count++;
     kfx_envelope_t ack = {.epoch = env->epoch, .seq = env->seq};
     fill(t, &ack);
     kfx_broker_send(t->broker, t->id, t->peer, KFX_ACK, &ack, NULL, -1);
@@ -220,6 +221,8 @@ static int on_done(turn_t *t, kfx_error_t *err)
         t->peer->down = true;
     }
     kfx_metric_observe_ms(line->run, ran);
+    kfx_samples_add(&line->runs, ran);
+    line->result_count++;
     t->latency_ms = ran;
     kfx_envelope_t ack = {.task = env->task, .lease = env->lease, .seq = env->seq};
     fill(t, &ack);
@@ -300,14 +303,12 @@ static int act(turn_t *t, kfx_error_t *err)
     }
 }
 
-/* The tap shows what arrived also where it is refused; the payload may be the queue's by then, so a copy is lent. */
-static void show(turn_t *t, const char *sender, zframe_t *payload)
+/* The tap shows what arrived, also what is refused. */
+static void show(turn_t *t, zmsg_t **frames_p)
 {
-    char hex[KFX_IDENTITY_HEX_SIZE];
-    kfx_peer_hex(t->id, hex);
-    kfx_tap_meta_t meta = {
-        .out = false, .peer = sender, .role = t->role.name, .identity = hex, .latency_ms = t->latency_ms};
-    kfx_tap_publish(t->broker->tap, &meta, t->msg->kind, &t->msg->env, payload);
+    if (*frames_p && t->msg->kind && kfx_tap_wanted(t->broker->tap, t->msg->kind))
+        kfx_broker_show(t->broker, false, t->id, t->msg->env.sender, t->role.name, t->msg->kind, &t->msg->env,
+                        t->latency_ms, frames_p);
 }
 
 void kfx_broker_take(kfx_broker_t *self, zmsg_t **msg_p, int64_t now)
@@ -320,16 +321,16 @@ void kfx_broker_take(kfx_broker_t *self, zmsg_t **msg_p, int64_t now)
     t.peer = t.id ? kfx_peers_by_id(self->peers, t.id) : NULL;
     if (t.id && last) {
         int rc = kfx_msg_decode(*msg_p, &msg, &err);
-        zframe_t *copy = rc == 0 && msg.payload && kfx_tap_wanted(self->tap) ? zframe_dup(msg.payload) : NULL;
         if (rc == 0)
             rc = admit(&t, user, &err);
+        if (msg.kind != KFX_DONE) /* how long that one took is known afterwards only */
+            show(&t, msg_p);
         if (rc == 0)
             rc = act(&t, &err);
+        if (msg.kind == KFX_DONE)
+            show(&t, msg_p);
         if (rc != 0)
             kfx_broker_refuse(self, t.id, t.peer, &msg, &err);
-        if (msg.kind && kfx_tap_wanted(self->tap))
-            show(&t, msg.env.sender, copy);
-        zframe_destroy(&copy);
     }
     kfx_msg_release(&msg);
     zframe_destroy(&t.id);

@@ -132,6 +132,17 @@ kfx_peer_t *kfx_peers_pick(kfx_peers_t *self, const char *service)
     return best;
 }
 
+void kfx_peers_workers(kfx_peers_t *self, const char *service, uint32_t *count, uint32_t *credit)
+{
+    *count = *credit = 0;
+    for (kfx_peer_t *peer = kfx_peers_first(self); peer; peer = kfx_peers_next(self)) {
+        if (!serves(peer, service))
+            continue;
+        ++*count;
+        *credit += peer->credit;
+    }
+}
+
 kfx_state_t kfx_peers_state(kfx_peers_t *self, const char *service)
 {
     int64_t revision = highest(self, service);

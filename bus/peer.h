@@ -41,6 +41,8 @@ kfx_peer_t *kfx_peers_next(kfx_peers_t *self);
 /* The worker of the service that gets the next task: of those with the highest manifest revision present, the one with
  * most free credit; NULL where none has any. */
 kfx_peer_t *kfx_peers_pick(kfx_peers_t *self, const char *service);
+/* How many workers the service has, and how many tasks they take in all. */
+void kfx_peers_workers(kfx_peers_t *self, const char *service, uint32_t *count, uint32_t *credit);
 /* UP: a worker of the highest revision has its target; DOWN: all say it is down; NO_WORKER: there is none. */
 kfx_state_t kfx_peers_state(kfx_peers_t *self, const char *service);
 

@@ -606,5 +606,6 @@ void kfx_queue_stats(const kfx_queue_t *self, kfx_queue_stats_t *out)
                                .running = self->running,
                                .delayed = self->timers.count,
                                .unacked = self->done_timers.count,
+                               .oldest_at = self->ready_head ? self->ready_head->ready_at : KFX_NEVER,
                                .redelivered = self->redelivered};
 }

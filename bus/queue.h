@@ -45,6 +45,7 @@ typedef struct {
 
 typedef struct {
     size_t keys, ready, running, delayed, unacked;
+    int64_t oldest_at;    /* since when the first key in line waits; KFX_NEVER: none does */
     uint64_t redelivered; /* ever */
 } kfx_queue_stats_t;
 

@@ -1,4 +1,6 @@
 /* tests/bus/tap.c: a subscriber of the tap: "topic<TAB>json<TAB>frames" a line, for the integration tests. */
+#include "proto/tap.h"
+#include "base/json.h"
 #include "base/mem.h"
 #include "bus/keys.h"
 
@@ -31,9 +33,15 @@ int main(int argc, char **argv)
     zmsg_t *msg;
     while ((msg = zmsg_recv(sub))) {
         size_t frames = zmsg_size(msg);
-        KFX_FREE char *topic = zmsg_popstr(msg);
-        KFX_FREE char *json = zmsg_popstr(msg);
-        printf("%s\t%s\t%zu\n", topic, json, frames);
+        kfx_tap_seen_t seen;
+        KFX_FREE char *topic = zframe_strdup(zmsg_first(msg));
+        KFX_FREE char *text = NULL;
+        if (kfx_tap_decode(msg, &seen, &err) == 0) {
+            KFX_JSON json_t *json = kfx_tap_json(&seen);
+            text = kfx_json_text(json);
+        }
+        printf("%s\t%s\t%zu\n", topic, text ? text : err.msg, frames);
+        kfx_msg_release(&seen.msg);
         zmsg_destroy(&msg);
     }
     zsock_destroy(&sub);
