@@ -164,6 +164,11 @@ void kfx_kube_set_gate(kfx_kube_t *self, bool (*gate)(void *arg), void *arg)
     (void)kfx_kube_sync(self, set_gate, &g); /* a closed client writes nothing anyway */
 }
 
+const kfx_transport_t *kfx_kube_transport(const kfx_kube_t *self)
+{
+    return &self->transport;
+}
+
 const char *kfx_kube_server(const kfx_kube_t *self)
 {
     return self->transport.config->server;

@@ -93,6 +93,10 @@ typedef struct {
 
 int kfx_transport_init(kfx_transport_t *self, kfx_kube_config_t *config, const char *user_agent, kfx_error_t *err);
 void kfx_transport_free(kfx_transport_t *self);
+void kfx_transport_tls(const kfx_transport_t *self, CURL *easy); /* self must outlive the handle */
+
+/* Constant while the client lives. */
+const kfx_transport_t *kfx_kube_transport(const kfx_kube_t *self);
 
 /* One of the two connections' worth of traffic. */
 typedef struct {

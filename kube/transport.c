@@ -178,8 +178,9 @@ static void set_blob(CURL *easy, CURLoption option, char *pem)
     curl_easy_setopt(easy, option, &blob);
 }
 
-static void set_tls(CURL *easy, const kfx_kube_config_t *config)
+void kfx_transport_tls(const kfx_transport_t *self, CURL *easy)
 {
+    const kfx_kube_config_t *config = self->config;
     curl_easy_setopt(easy, CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
     curl_easy_setopt(easy, CURLOPT_CAPATH, NULL); /* else the whole folder is read for each connection */
     set_blob(easy, CURLOPT_CAINFO_BLOB, config->ca_pem);
@@ -238,7 +239,7 @@ int kfx_xfer_prepare(kfx_io_t *io, kfx_xfer_t *xfer, const kfx_call_t *call, kfx
         curl_easy_setopt(easy, CURLOPT_CONNECT_TO, xfer->connect_to);
     }
     if (transport->tls)
-        set_tls(easy, transport->config);
+        kfx_transport_tls(transport, easy);
     set_method(easy, call);
     if (call->stream)
         curl_easy_setopt(easy, CURLOPT_BUFFERSIZE, STREAM_BUFFER);
