@@ -22,6 +22,7 @@ int kfx_cmd_ctx_rename(kfx_cli_t *cli, kfx_error_t *err);
 int kfx_cmd_ctx_delete(kfx_cli_t *cli, kfx_error_t *err);
 int kfx_cmd_config_set_hosting(kfx_cli_t *cli, kfx_error_t *err);
 int kfx_cmd_config_diagnose(kfx_cli_t *cli, kfx_error_t *err);
+int kfx_cmd_tap(kfx_cli_t *cli, kfx_error_t *err);
 int kfx_cmd_version(kfx_cli_t *cli, kfx_error_t *err);
 int kfx_cmd_help(kfx_cli_t *cli, kfx_error_t *err);
 

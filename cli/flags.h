@@ -42,6 +42,12 @@ typedef struct {
     int64_t timeout_ms;
     bool overwrite, set_hosting, switch_to, force;
     const char *output;
+    struct {
+        const char *key, *type, *kind, *from; /* filters; NULL: all */
+        bool json, stats;
+        const char *record, *replay, *speed;
+        const char *bus, *keys_dir;
+    } tap;
     size_t arg_count;
     const char *arg[KFX_ARGS_MAX];
 } kfx_opts_t;

@@ -46,6 +46,23 @@ static const kfx_flag_t diagnose_flags[] = {
     {0},
 };
 
+static const kfx_flag_t tap_flags[] = {
+    {KFX_FLAG_STRING, 0, "key", FIELD(tap.key), "PATTERN", "only about control planes of that name ('cp*' works)"},
+    {KFX_FLAG_STRING, 0, "type", FIELD(tap.type), "TYPE", "only about planes of that type, or `storage`"},
+    {KFX_FLAG_STRING, 0, "kind", FIELD(tap.kind), "KIND,KIND", "only these kinds (default: all but PING and PONG)"},
+    {KFX_FLAG_STRING, 0, "from", FIELD(tap.from), "PATTERN", "only from that sender: `bus`, a role or a pod's name"},
+    {KFX_FLAG_BOOL, 0, "json", FIELD(tap.json), NULL, "one JSON object a line"},
+    {KFX_FLAG_BOOL, 0, "stats", FIELD(tap.stats), NULL, "figures of each service every second instead of messages"},
+    {KFX_FLAG_STRING, 0, "record", FIELD(tap.record), "FILE", "write the messages to FILE, too"},
+    {KFX_FLAG_STRING, 0, "replay", FIELD(tap.replay), "FILE",
+     "show a recording; with --bus play it into that bus, which must be one for tests"},
+    {KFX_FLAG_STRING, 0, "speed", FIELD(tap.speed), "N", "of a replay: 2 is twice as fast, max is without pauses"},
+    {KFX_FLAG_STRING, 0, "bus", FIELD(tap.bus), "ENDPOINT",
+     "a bus that can be reached directly: its tap, or with --replay its work socket (default: the hosting cluster's)"},
+    {KFX_FLAG_STRING, 0, "keys-dir", FIELD(tap.keys_dir), "DIR", "keys for --bus (as `kubeflex-bus --keys-dir` has)"},
+    {0},
+};
+
 static const kfx_command_t ctx_below[] = {
     {"get", "", "print the current context", NULL, 0, 0, NULL, NULL, kfx_cmd_ctx_get},
     {"list", "", "list the contexts and the control planes they belong to", NULL, 0, 0, NULL, NULL, kfx_cmd_ctx_list},
@@ -71,6 +88,11 @@ static const kfx_command_t commands[] = {
      "which is loaded from the server where the kubeconfig does not have it.",
      0, 1, ctx_flags, ctx_below, kfx_cmd_ctx},
     {"config", "", "the hosting cluster's context", NULL, 0, 0, NULL, config_below, NULL},
+    {"tap", "", "show the messages between KubeFlex's programs as they pass",
+     "It reaches the bus through the hosting cluster's API server, which takes the rights to read Secret "
+     "kubeflex-bus-tap,\n"
+     "to list pods and to create pods/portforward in namespace kubeflex-system. Ctrl-C ends it.",
+     0, 0, tap_flags, NULL, kfx_cmd_tap},
     {"version", "", "print the versions of kflex and of the hosting cluster", NULL, 0, 0, NULL, NULL, kfx_cmd_version},
     {"help", "[COMMAND...]", "show the help of a command", NULL, 0, KFX_ARGS_MAX, NULL, NULL, kfx_cmd_help},
     {0},

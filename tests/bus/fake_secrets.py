@@ -1,5 +1,5 @@
-"""A little API server that knows Secrets of one namespace: get, create, merge-patch, list and watch by name. Plain HTTP on
-127.0.0.1, for the bus's keystore."""
+"""A little API server that knows Secrets of one namespace: get, create, merge-patch, list and watch by name; and one pod, whose
+tap port it forwards. Plain HTTP on 127.0.0.1, for the bus's keystore and kflex tap."""
 import base64
 import json
 import os
@@ -7,7 +7,11 @@ import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, urlsplit
 
+import fake_forward
+
 BASE = "/api/v1/namespaces/kubeflex-system/secrets"
+PODS = "/api/v1/namespaces/kubeflex-system/pods"
+GROUP = "/apis/tenancy.kflex.kubestellar.org/v1alpha1"
 
 
 def status(code, reason):
@@ -22,6 +26,9 @@ class Store:
         self.events = []  # (revision, type, object)
         self.revision = 100
         self.requests = []
+        self.pods = []  # names
+        self.forward_to = None  # (host, port) behind the pod's tap port
+        self.forbidden = False  # nobody may forward
         self.changed = threading.Condition()
         store = self
 
@@ -50,12 +57,26 @@ class Store:
                 length = int(self.headers.get("Content-Length") or 0)
                 body = json.loads(self.rfile.read(length)) if length else None
                 store.requests.append((self.command, url.path))
-                if not url.path.startswith(BASE):
+                if url.path == GROUP:
+                    self.answer(200, {"kind": "APIResourceList", "resources": [{"name": "controlplanes"}]})
+                elif url.path == PODS:
+                    self.answer(200, {"kind": "PodList", "items": [{"metadata": {"name": n}} for n in store.pods]})
+                elif url.path.endswith("/portforward"):
+                    self.forward(url.path, query)
+                elif not url.path.startswith(BASE):
                     self.answer(404, status(404, "NotFound"))
                 elif query.get("watch") in ("true", "1"):
                     self.watch(query)
                 else:
                     self.answer(*store.act(self.command, url.path[len(BASE):].strip("/"), query, body))
+
+            def forward(self, path, query):
+                if store.forbidden:
+                    self.answer(403, status(403, "Forbidden"))
+                elif path[len(PODS) + 1:].split("/")[0] not in store.pods:
+                    self.answer(404, status(404, "NotFound"))
+                else:
+                    fake_forward.relay(self, int(query["ports"]), store.forward_to)
 
             do_GET = do_POST = do_PATCH = do_DELETE = handle_request
 

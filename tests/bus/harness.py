@@ -94,8 +94,9 @@ class Site:
         self.tap_bind = "tcp://127.0.0.1:*" if curve else f"ipc://{self.dir}/tap"
         self.procs = []
         self.bus = None
+        self.recorder = None
 
-    def _start(self, *argv):
+    def start(self, *argv):
         proc = Proc(*argv)
         self.procs.append(proc)
         return proc
@@ -107,25 +108,55 @@ class Site:
             argv += ["--kubeconfig", kubeconfig]
         else:
             argv += ["--keys-dir", self.keys] if self.curve else ["--no-curve"]
-        self.bus = self._start(*argv)
+        self.bus = self.start(*argv)
         found = self.bus.expect(r'msg="?serving"? work="?([^ "]+)"? tap="?([^ "]+)"? .*health=(\d+)')
         self.bind, self.tap_bind, self.health = found.group(1), found.group(2), int(found.group(3))
         return self.bus
 
+    def kflex(self, *options, endpoint=None, keys=None):
+        """kflex tap at this bus."""
+        argv = [os.environ["KFX_TEST_KFLEX"], "tap", "--bus", endpoint or self.tap_bind, *options]
+        keys = self.keys if keys is None else keys
+        return self.start(*argv, *(["--keys-dir", keys] if keys else []))
+
+    def record(self):
+        """Every message from here on, PING and PONG too, until recorded()."""
+        self.recording = os.path.join(self.dir, "recording")
+        kinds = "HELLO,WELCOME,PING,PONG,SYNC,EVENT,TASK,CANCEL,DONE,STATUS,ACK,BYE,ERROR"
+        self.recorder = self.kflex("--record", self.recording, "--kind", kinds)
+        self.recorder.expect("^Listening")
+
+    def recorded(self):
+        if self.recorder.process.poll() is None:
+            self.recorder.signal(signal.SIGINT)
+            self.recorder.expect("messages are in")
+        if self.recorder.wait() != 0:
+            raise AssertionError("kflex tap failed")
+        with open(self.recording, "rb") as file:
+            return file.read()
+
+    def secrets(self):
+        """Every value that must not be seen: the secret halves of all key pairs, as text and as bytes."""
+        found = []
+        for folder in os.listdir(self.keys) if self.keys else []:
+            with open(os.path.join(self.keys, folder, "secret.key"), "rb") as file:
+                found += [file.read().strip()]
+        return found
+
     def worker(self, name="w1", role="reconciler:k8s", service="reconcile.k8s", revision=1, threads=4, drain_ms=10000,
                keys=None):
-        return self._start(os.environ["KFX_TEST_WORKER"], self.bind, self.keys if keys is None else keys, role, service,
+        return self.start(os.environ["KFX_TEST_WORKER"], self.bind, self.keys if keys is None else keys, role, service,
                            name, str(revision), str(threads), str(drain_ms), self.flags)
 
     def watcher(self, name="watcher-1", epoch=1, keys=None):
-        return self._start(os.environ["KFX_TEST_WATCHER"], self.bind, self.keys if keys is None else keys, name,
+        return self.start(os.environ["KFX_TEST_WATCHER"], self.bind, self.keys if keys is None else keys, name,
                            str(epoch))
 
     def garbage(self, role="storage"):
-        return self._start(os.environ["KFX_TEST_GARBAGE"], self.bind, self.keys, role)
+        return self.start(os.environ["KFX_TEST_GARBAGE"], self.bind, self.keys, role)
 
     def tap(self, topic="", role="tap", endpoint=None):
-        return self._start(os.environ["KFX_TEST_TAP"], endpoint or self.tap_bind, self.keys, role, topic)
+        return self.start(os.environ["KFX_TEST_TAP"], endpoint or self.tap_bind, self.keys, role, topic)
 
     def flag(self, name):
         with open(os.path.join(self.flags, name), "w", encoding="ascii"):

@@ -1,6 +1,7 @@
 """The bus with real processes: kubeflex-bus, workers, a watcher and a tap, over ipc:// and over tcp with CURVE."""
 import json
 import os
+import subprocess
 import sys
 import unittest
 import urllib.request
@@ -20,9 +21,20 @@ class BusTest(unittest.TestCase):
     def setUp(self):
         self.site = Site(self.curve)
         self.addCleanup(self.site.close)
+        self.addCleanup(self.check_recording)
+
+    def check_recording(self):
+        """Whatever the scenario was, no secret was in any message of it."""
+        if not self.site.recorder:
+            return
+        data = self.site.recorded()
+        self.assertGreater(data.count(b"KFX/1"), 4)
+        for secret in self.site.secrets():
+            self.assertNotIn(secret, data)
 
     def ready(self, hold=0, **worker):
         self.site.start_bus(hold)
+        self.site.record()
         watcher = self.site.watcher()
         watcher.expect("^CONNECTED")
         one = self.site.worker(**worker)
@@ -403,6 +415,190 @@ class Keystore(unittest.TestCase):
         for name, secret in self.store.secrets.items():
             if name != "kubeflex-bus":
                 self.assertEqual(secret["data"]["server.key"], server)
+
+
+class Tap(BusTest):
+    """kflex tap at a real bus."""
+
+    def test_lines_and_filters(self):
+        watcher, _ = self.ready()
+        everything = self.site.kflex()
+        done = self.site.kflex("--kind", "DONE", "--key", "ok-*", "--from", "reconciler:k8s", "--json")
+        for tap in (everything, done):
+            tap.expect("^Listening")
+        event(watcher, "wait-1", 1)
+        event(watcher, "ok-1", 2)
+        watcher.seen("^DONE reconcile.k8s ok-1")
+        for line in (r"watcher/1 +bus +EVENT +reconcile.k8s +ok-1 .*B  gen=1 seq=2 type=k8s",
+                     r"bus +reconciler:k8s/w1 +TASK +reconcile.k8s +ok-1 +0 +\d+ms",
+                     r"reconciler:k8s/w1 +bus +DONE +reconcile.k8s +ok-1 .*ms .*ok .*Synced=True/Test",
+                     r"bus +watcher/1 +DONE +reconcile.k8s +ok-1",
+                     r"watcher/1 +bus +ACK +reconcile.k8s +ok-1"):
+            everything.seen(line)
+        self.assertEqual(everything.count("PING|PONG"), 0)
+        seen = json.loads(done.expect(r"^{.*}$").group(0))
+        self.assertEqual((seen["kind"], seen["key"], seen["direction"], seen["outcome"], seen["sender"]),
+                         ("DONE", "ok-1", "in", "ok", "w1"))
+        self.assertIn("latencyMs", seen)
+        done.signal(2)
+        self.assertEqual(done.wait(), 0)
+        self.assertEqual(done.count("^{"), 1)
+
+    def test_figures(self):
+        watcher, _ = self.ready(threads=1)
+        event(watcher, "hold-1", 1)
+        watcher.expect("^PROGRESS hold-1")
+        event(watcher, "ok-2", 2)
+        stats = self.site.kflex("--stats", "--json")
+        found = stats.expect(r'^{.*"service":"reconcile.k8s".*"oldestMs":[1-9].*}$')
+        seen = json.loads(found.group(0))
+        self.assertEqual((seen["workers"], seen["credit"], seen["waiting"], seen["running"]), (1, 1, 1, 1))
+        self.assertEqual((seen["events"], seen["tasks"]), (2, 1))
+        self.site.flag("hold-1")
+        watcher.expect("^DONE reconcile.k8s ok-2")
+        found = stats.expect(r'^{.*"service":"reconcile.k8s".*"results":2.*}$')
+        self.assertGreater(json.loads(found.group(0))["taskP99Ms"], 0)
+        table = self.site.kflex("--stats")
+        table.expect("^SERVICE +WORKERS")
+        table.expect(r"^reconcile.k8s +1 +1 +0 +0")
+
+    def test_recording_plays_into_another_bus(self):
+        watcher, _ = self.ready()
+        watcher.say("begin")
+        for i in range(1, 31):
+            event(watcher, f"ok-{i}", i)
+        watcher.say("end")
+        for _ in range(30):
+            watcher.expect("^DONE reconcile.k8s ok-")
+        self.site.recorded()
+        other = Site()
+        self.addCleanup(other.close)
+        other.start_bus()
+        player = other.kflex("--replay", self.site.recording, "--speed", "10", endpoint=other.bind)
+        player.expect(r"^Played 30 of 30 events; 30 tasks were answered \(30 results were recorded\)")
+        self.assertEqual(player.wait(), 0)
+        with urllib.request.urlopen(f"http://127.0.0.1:{other.health}/metrics", timeout=5) as answer:
+            self.assertIn('kubeflex_bus_tasks_total{service="reconcile.k8s"} 30', answer.read().decode())
+
+    def test_recording_is_shown(self):
+        watcher, _ = self.ready()
+        event(watcher, "ok-1", 1)
+        watcher.expect("^DONE")
+        self.site.recorded()
+        shown = subprocess.run([os.environ["KFX_TEST_KFLEX"], "tap", "--replay", self.site.recording, "--kind", "TASK"],
+                               capture_output=True, text=True, timeout=15, check=True)
+        self.assertRegex(shown.stdout, r"TASK +reconcile.k8s +ok-1")
+
+    def test_recording_is_not_played_into_a_bus_at_work(self):
+        watcher, _ = self.ready()
+        event(watcher, "ok-1", 1)
+        watcher.expect("^DONE")
+        self.site.recorded()
+        watcher.kill()
+        second = self.site.watcher(name="watcher-2", epoch=7)
+        second.expect("^CONNECTED")
+        player = self.site.kflex("--replay", self.site.recording, endpoint=self.site.bind)
+        player.expect("^Error: .*that bus has a watcher of epoch 7")
+        self.assertEqual(player.wait(), 1)
+
+    def test_tap_comes_back_with_its_bus(self):
+        watcher, _ = self.ready()
+        tap = self.site.kflex()
+        tap.expect("^Listening")
+        self.site.bus.kill()
+        tap.expect("^The bus is away")
+        self.site.start_bus()
+        tap.expect("^Listening again")
+        watcher.expect("^DISCONNECTED")
+        watcher.expect("^CONNECTED")
+        event(watcher, "ok-1", 1)
+        tap.expect("EVENT +reconcile.k8s +ok-1")
+
+
+class TapTroubles(BusTest):
+    def test_nobody_there(self):
+        nowhere = self.site.kflex(endpoint="ipc:///nowhere/tap")
+        nowhere.expect("^Error: the bus does not answer at ipc:///nowhere/tap", 30)
+        self.assertEqual(nowhere.wait(), 1)
+        broken = os.path.join(self.site.dir, "broken")
+        with open(broken, "wb") as file:
+            file.write(b"KFXTAP1\n\0\0")
+        cut = self.site.kflex("--replay", broken, endpoint="ipc:///nowhere/work")
+        cut.expect("^Error: .*broken: after 0 messages: the recording ends inside a message")
+
+
+class CurveTap(Tap):
+    curve = True
+
+    def test_recording_plays_into_another_bus(self):
+        """Without keys of the roles there is no playing."""
+        watcher, _ = self.ready()
+        event(watcher, "ok-1", 1)
+        watcher.expect("^DONE")
+        self.site.recorded()
+        with self.assertRaises(subprocess.CalledProcessError) as caught:
+            subprocess.run([os.environ["KFX_TEST_KFLEX"], "tap", "--replay", self.site.recording, "--bus", self.site.bind],
+                           capture_output=True, text=True, timeout=15, check=True)
+        self.assertIn("wants keys", caught.exception.stderr)
+
+
+class Forwarded(unittest.TestCase):
+    """kflex tap finds its bus: by the Secret, a pod and a port-forward of the API server."""
+
+    def setUp(self):
+        self.site = Site(curve=True)
+        self.addCleanup(self.site.close)
+        self.store = Store()
+        self.addCleanup(self.store.close)
+        self.config = os.path.join(self.site.dir, "kubeconfig")
+        self.store.kubeconfig(self.config)
+
+    def tap(self, *options):
+        return self.site.start(os.environ["KFX_TEST_KFLEX"], "tap", "--kubeconfig", self.config, *options)
+
+    def bus(self):
+        self.site.start_bus(kubeconfig=self.config)
+        self.store.dump(self.site.keys)
+        host, _, port = self.site.tap_bind[len("tcp://"):].rpartition(":")
+        self.store.pods, self.store.forward_to = ["kubeflex-bus-1"], (host, int(port))
+
+    def test_reaches_the_bus_through_the_api_server(self):
+        self.bus()
+        tap = self.tap()
+        tap.expect("^Listening to the bus")
+        watcher = self.site.watcher()
+        watcher.expect("^CONNECTED")
+        worker = self.site.worker(threads=8)
+        watcher.expect("^SERVICE reconcile.k8s up")
+        for i in range(300):
+            event(watcher, f"ok-{i}", i + 1)
+        for i in range(300):
+            tap.seen(rf"reconciler:k8s/w1 +bus +DONE +reconcile.k8s +ok-{i} ")
+        self.assertEqual(worker.count("^RUN"), 300)
+        tap.signal(2)
+        self.assertEqual(tap.wait(), 0)
+
+    def test_comes_back_when_the_pod_is_another(self):
+        self.bus()
+        tap = self.tap()
+        tap.expect("^Listening to the bus")
+        self.site.bus.kill()
+        tap.expect("^The bus is away")
+        self.store.pods = ["kubeflex-bus-2"]
+        self.site.start_bus(kubeconfig=self.config)
+        tap.expect("^Listening again")
+
+    def test_says_what_is_missing(self):
+        tap = self.tap()
+        tap.expect("^Error: Secret kubeflex-bus-tap is not in namespace kubeflex-system of context 'x': is KubeFlex running")
+        self.bus()
+        self.store.forbidden = True
+        tap = self.tap()
+        tap.expect("^Error: not allowed on the hosting cluster .*portforward")
+        self.assertEqual(tap.wait(), 1)
+        self.store.forbidden, self.store.pods = False, []
+        tap = self.tap()
+        tap.expect("^Error: the bus does not answer .*no pod with app.kubernetes.io/name=kubeflex-bus is running")
 
 
 if __name__ == "__main__":
