@@ -93,15 +93,19 @@ kfx_line_t *kfx_broker_line(kfx_broker_t *self, const char *service)
 void kfx_broker_tell_state(kfx_broker_t *self, kfx_line_t *line)
 {
     kfx_state_t state = kfx_peers_state(self->peers, kfx_queue_service(line->queue));
-    if (!self->watcher || state == line->told)
+    const char *why = state == KFX_STATE_DOWN ? kfx_peers_why(self->peers, kfx_queue_service(line->queue)) : "";
+    if (!self->watcher || (state == line->told && strcmp(why, line->told_why) == 0))
         return;
     if (state == KFX_STATE_NO_WORKER && line->told == KFX_STATE_NONE && kfx_now_ms() < self->hold_until)
         return; /* a new bus: they may just not have found it yet */
     kfx_envelope_t env = {.state = state};
     kfx_copy(env.service, sizeof(env.service), kfx_queue_service(line->queue));
     kfx_copy(env.sender, sizeof(env.sender), self->instance);
-    if (kfx_broker_send(self, self->watcher->id, self->watcher, KFX_STATUS, &env, NULL, -1))
-        line->told = state;
+    kfx_copy(env.text, sizeof(env.text), why);
+    if (!kfx_broker_send(self, self->watcher->id, self->watcher, KFX_STATUS, &env, NULL, -1))
+        return;
+    line->told = state;
+    kfx_copy(line->told_why, sizeof(line->told_why), why);
 }
 
 void kfx_broker_end_session(kfx_broker_t *self, kfx_peer_t *peer, bool lost, int64_t now)

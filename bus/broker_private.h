@@ -17,6 +17,7 @@ typedef struct {
     kfx_broker_t *broker;
     kfx_queue_t *queue;
     kfx_state_t told; /* to the watcher */
+    char told_why[256];
     uint64_t redelivered;
     uint64_t event_count, task_count, result_count, refusal_count; /* ever */
     kfx_samples_t waits, runs;

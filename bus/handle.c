@@ -57,6 +57,12 @@ static int hello_watcher(turn_t *t, kfx_error_t *err)
     return 0;
 }
 
+static void take_state(kfx_peer_t *peer, const kfx_envelope_t *env)
+{
+    peer->down = env->state == KFX_STATE_DOWN;
+    kfx_copy(peer->why, sizeof(peer->why), peer->down ? env->text : "");
+}
+
 static void hello_worker(turn_t *t)
 {
     kfx_broker_t *self = t->broker;
@@ -76,7 +82,7 @@ static void hello_worker(turn_t *t)
     t->peer->running = heir.running;
     t->peer->credit = env->credit < KFX_CREDIT_MAX ? env->credit : KFX_CREDIT_MAX;
     t->peer->revision = env->revision;
-    t->peer->down = env->state == KFX_STATE_DOWN;
+    take_state(t->peer, env);
 }
 
 static int on_hello(turn_t *t, kfx_error_t *err)
@@ -134,7 +140,7 @@ static int on_ping(turn_t *t, kfx_error_t *err)
     (void)err;
     t->peer->seen = t->now;
     t->peer->credit = env->credit < KFX_CREDIT_MAX ? env->credit : KFX_CREDIT_MAX;
-    t->peer->down = env->state == KFX_STATE_DOWN;
+    take_state(t->peer, env);
     kfx_envelope_t pong = {.seq = env->seq, .lease = t->peer->lease, .lease_ms = KFX_LEASE_MS};
     fill(t, &pong);
     kfx_broker_send(t->broker, t->id, t->peer, KFX_PONG, &pong, NULL, -1);

@@ -153,3 +153,12 @@ kfx_state_t kfx_peers_state(kfx_peers_t *self, const char *service)
             return KFX_STATE_UP;
     return KFX_STATE_DOWN;
 }
+
+const char *kfx_peers_why(kfx_peers_t *self, const char *service)
+{
+    int64_t revision = highest(self, service);
+    for (kfx_peer_t *peer = kfx_peers_first(self); peer; peer = kfx_peers_next(self))
+        if (serves(peer, service) && (int64_t)peer->revision == revision && peer->down && peer->why[0])
+            return peer->why;
+    return "";
+}

@@ -18,6 +18,7 @@ typedef struct {
     uint32_t running;  /* worker: tasks it has */
     uint32_t revision; /* worker: of its manifests */
     bool down;         /* worker: its target is down */
+    char why[256];     /* worker: why it is down, in its own words */
     bool announced;    /* worker: it told what it runs already; it may get more */
 } kfx_peer_t;
 
@@ -45,5 +46,7 @@ kfx_peer_t *kfx_peers_pick(kfx_peers_t *self, const char *service);
 void kfx_peers_workers(kfx_peers_t *self, const char *service, uint32_t *count, uint32_t *credit);
 /* UP: a worker of the highest revision has its target; DOWN: all say it is down; NO_WORKER: there is none. */
 kfx_state_t kfx_peers_state(kfx_peers_t *self, const char *service);
+/* Why it is DOWN, as one of those workers says; borrowed, "" where none does. */
+const char *kfx_peers_why(kfx_peers_t *self, const char *service);
 
 #endif

@@ -137,7 +137,7 @@ static void on_message(void *ctx, kfx_msg_t *msg)
     case KFX_STATUS:
         if (msg->env.state != KFX_STATE_NONE) {
             if (self->opts.on_service)
-                self->opts.on_service(self->opts.ctx, msg->env.service, msg->env.state);
+                self->opts.on_service(self->opts.ctx, msg->env.service, msg->env.state, msg->env.text);
         } else if (self->opts.on_progress) {
             self->opts.on_progress(self->opts.ctx, &msg->env);
         }

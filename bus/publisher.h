@@ -26,8 +26,9 @@ typedef struct {
     void (*on_done)(void *ctx, const kfx_envelope_t *env, const kfx_result_t *result);
     /* Lossy progress of a task. */
     void (*on_progress)(void *ctx, const kfx_envelope_t *env);
-    /* A service's state changed: KFX_STATE_UP, _DOWN, _NO_WORKER. Sent for every known service after WELCOME too. */
-    void (*on_service)(void *ctx, const char *service, kfx_state_t state);
+    /* A service's state changed: KFX_STATE_UP, _DOWN, _NO_WORKER. Sent for every known service after WELCOME too. why:
+     * of DOWN, in a worker's words; else "". */
+    void (*on_service)(void *ctx, const char *service, kfx_state_t state, const char *why);
     /* The bus knows a higher epoch: this watcher must stop leading. */
     void (*on_stale)(void *ctx, uint64_t epoch);
     /* May be NULL. Asked in the loop, at most every 10 s, when the bus does not let us in: the role's keys may have

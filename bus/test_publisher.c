@@ -133,9 +133,10 @@ static void on_done(void *ctx, const kfx_envelope_t *env, const kfx_result_t *re
     kfx_publisher_ack(s->publisher, env);
 }
 
-static void on_service(void *ctx, const char *service, kfx_state_t state)
+static void on_service(void *ctx, const char *service, kfx_state_t state, const char *why)
 {
     site_t *s = ctx;
+    assert_string_equal(why, "no route");
     assert_string_equal(service, "storage");
     s->service_state = state;
     called(s);
@@ -288,7 +289,7 @@ static void test_state_of_a_service(void **state)
 {
     site_t *s = *state;
     s->stop_on_callback = true;
-    say(s, KFX_STATUS, &(kfx_envelope_t){.service = "storage", .state = KFX_STATE_DOWN}, NULL);
+    say(s, KFX_STATUS, &(kfx_envelope_t){.service = "storage", .state = KFX_STATE_DOWN, .text = "no route"}, NULL);
     run_until(s, 0);
     assert_int_equal(s->service_state, KFX_STATE_DOWN);
 }

@@ -25,6 +25,7 @@
 #define CONFIRM_MS 1000 /* at the end, how long to wait for the bus to confirm the last DONEs */
 #define THREADS_MAX 64
 #define PROGRESS_SIZE 256
+#define WHY_SIZE 256 /* as the envelope's text */
 
 typedef enum { WAITING, RUNNING, REPORTED } job_state_t;
 
@@ -35,9 +36,10 @@ typedef struct {
     kfx_result_t result;
     int64_t took_ms; /* the run itself */
     job_state_t state;
-    bool probe;     /* no task: asks target_up */
-    bool target_up; /* its answer */
-    bool abandoned; /* its lease was lost for good: the result is nobody's business */
+    bool probe;      /* no task: asks target_up */
+    bool target_up;  /* its answer */
+    kfx_error_t why; /* where it is not */
+    bool abandoned;  /* its lease was lost for good: the result is nobody's business */
     zframe_t *payload;
     int64_t sent_at; /* of DONE */
     pthread_t thread;
@@ -58,7 +60,8 @@ struct kfx_worker {
     bool fenced;                 /* old tasks still run: no lease before they have ended */
 
     bool down, probing;
-    int64_t probe_at; /* next probe or step of reopening */
+    char why[WHY_SIZE]; /* the target is down, "" where nobody said */
+    int64_t probe_at;   /* next probe or step of reopening */
     uint32_t credit;
     bool draining, stopped;
     int64_t drain_until, stop_until, confirm_until;
@@ -141,7 +144,7 @@ static void pool_run(void *ctx, void *arg, zsock_t *out)
     job->thread = pthread_self();
     job->out = out;
     if (job->probe)
-        job->target_up = self->opts.target_up(self->opts.ctx);
+        job->target_up = self->opts.target_up(self->opts.ctx, &job->why);
     else
         self->opts.run(self->opts.ctx, &job->task, &job->result);
     job->took_ms = kfx_now_ms() - start;
@@ -186,11 +189,21 @@ static void show_state(kfx_worker_t *self)
     kfx_worker_stats_state(&self->stats, kfx_session_up(self->session), self->down);
 }
 
-static void go_down(kfx_worker_t *self)
+/* What the task says of it in its first condition that is not met. */
+static const char *first_complaint(const kfx_result_t *result)
+{
+    for (size_t i = 0; i < result->condition_count; i++)
+        if (strcmp(result->conditions[i].status, "True") != 0)
+            return result->conditions[i].message;
+    return "";
+}
+
+static void go_down(kfx_worker_t *self, const char *why)
 {
     if (!self->down)
-        kfx_log_warn("target is down, taking no tasks", "service", self->service, NULL);
+        kfx_log_warn("target is down, taking no tasks", "service", self->service, "error", why, NULL);
     self->down = true;
+    kfx_copy(self->why, sizeof(self->why), why);
     self->credit = 0;
     self->probe_at = kfx_now_ms() + PROBE_MS;
     show_state(self);
@@ -233,6 +246,8 @@ static void on_ended(void *ctx, void *arg)
         self->probing = false;
         if (job->target_up && self->down)
             come_up(self);
+        else if (job->why.code != KFX_OK && self->down)
+            kfx_copy(self->why, sizeof(self->why), job->why.msg); /* the next PING tells */
         job_drop(self, job);
     } else if (job->abandoned) {
         job_drop(self, job);
@@ -246,7 +261,7 @@ static void on_ended(void *ctx, void *arg)
             job->result.retry_after_ms = 1; /* cut short by the lease, not failed: no backoff */
         kfx_worker_stats_task(&self->stats, job->result.outcome, job->took_ms);
         if (job->result.outcome == KFX_OUTCOME_DOWN)
-            go_down(self);
+            go_down(self, first_complaint(&job->result));
         report(self, job);
     }
     start_waiting(self);
@@ -337,6 +352,7 @@ static void on_fill(void *ctx, kfx_envelope_t *env)
     const kfx_worker_t *self = ctx;
     env->credit = credit_now(self);
     env->state = self->down ? KFX_STATE_DOWN : KFX_STATE_UP;
+    kfx_copy(env->text, sizeof(env->text), self->down ? self->why : "");
     kfx_copy(env->service, sizeof(env->service), self->service);
 }
 

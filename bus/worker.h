@@ -36,8 +36,9 @@ typedef struct {
      * kfx_task_stopped between steps and end with KFX_OUTCOME_RETRY when it is true. */
     void (*run)(void *ctx, const kfx_task_t *task, kfx_result_t *result);
     /* May be NULL. After a task ended in KFX_OUTCOME_DOWN the worker takes credit 0, says KFX_STATE_DOWN in its PINGs
-     * and asks this once a second (in a pool thread) until it is true; then credit grows again 1, 2, 4 … */
-    bool (*target_up)(void *ctx);
+     * and asks this once a second (in a pool thread) until it is true; then credit grows again 1, 2, 4 … While false,
+     * err says why: it travels with the state and ends up in the conditions of planes, so no secret may be in it. */
+    bool (*target_up)(void *ctx, kfx_error_t *err);
     /* May be NULL. Asked in the main loop, at most every 10 s, when the bus does not let us in: the role's keys may
      * have been replaced. Fills keys (0) or leaves them (-1); must not take longer than 2 s. */
     int (*refresh_keys)(void *ctx, kfx_bus_keys_t *keys);

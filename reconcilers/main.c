@@ -44,10 +44,10 @@ static int op_probe(void *ctx, const char *host, const char *address, const char
     return kfx_probe_readyz(&probe, err);
 }
 
-static bool target_up(void *ctx)
+static bool target_up(void *ctx, kfx_error_t *err)
 {
     program_t *program = (program_t *)((char *)ctx - offsetof(program_t, reconciler));
-    KFX_JSON json_t *version = kfx_kube_get(program->kube, NULL, "/version");
+    KFX_JSON json_t *version = kfx_kube_get(program->kube, err, "/version");
     return version != NULL;
 }
 

@@ -134,10 +134,10 @@ static void run_task(void *ctx, const kfx_task_t *task, kfx_result_t *result)
     kfx_storage_run(&agent->storage, &job, result);
 }
 
-static bool target_up(void *ctx)
+static bool target_up(void *ctx, kfx_error_t *err)
 {
     agent_t *agent = ctx;
-    return kfx_storage_up(&agent->storage);
+    return kfx_storage_up(&agent->storage, err);
 }
 
 static int serve(agent_t *agent, const kfx_storage_options_t *options, const char *instance, const kfx_bus_keys_t *keys,

@@ -50,15 +50,14 @@ static kfx_pg_t *session(kfx_storage_t *self, kfx_error_t *err)
     return pg;
 }
 
-bool kfx_storage_up(kfx_storage_t *self)
+bool kfx_storage_up(kfx_storage_t *self, kfx_error_t *err)
 {
-    kfx_error_t err = KFX_ERROR_INIT;
-    kfx_pg_t *pg = session(self, &err);
+    kfx_pg_t *pg = session(self, err);
 
-    if (pg && kfx_pg_exec(pg, "SELECT 1", &err) == 0)
+    if (pg && kfx_pg_exec(pg, "SELECT 1", err) == 0)
         return true;
     drop_session(self);
-    kfx_log_debug("Postgres is down", "error", err.msg, NULL);
+    kfx_log_debug("Postgres is down", "error", err->msg, NULL);
     return false;
 }
 

@@ -37,8 +37,8 @@ typedef struct {
 /* result is zeroed by the caller. */
 void kfx_storage_run(kfx_storage_t *self, const kfx_storage_job_t *job, kfx_result_t *result);
 
-/* Postgres answers SELECT 1 on this thread's connection. */
-bool kfx_storage_up(kfx_storage_t *self);
+/* Postgres answers SELECT 1 on this thread's connection; else err says why. */
+bool kfx_storage_up(kfx_storage_t *self, kfx_error_t *err);
 
 /* What a digest asks of us; pure. */
 typedef enum {

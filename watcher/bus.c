@@ -1,8 +1,11 @@
 /* watcher/bus.c: the watcher's conversation with the bus. */
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/mem.h"
 #include "watcher/merge.h"
 #include "watcher/watcher.h"
+
+#define CAUSE_MS 2000
 
 /* ---- services --------------------------------------------------------------------------------------------------- */
 
@@ -23,7 +26,7 @@ static void fill_services(kfx_watcher_t *self)
         size_t count = kfx_type_services(type, names);
         for (size_t s = 0; s < count && self->service_count < KFX_COUNT(self->services); s++)
             if (!service_of(self, names[s]))
-                self->services[self->service_count++] = (kfx_service_state_t){names[s], KFX_STATE_UP, 0};
+                self->services[self->service_count++] = (kfx_service_state_t){.name = names[s], .state = KFX_STATE_UP};
     }
 }
 
@@ -36,6 +39,14 @@ kfx_state_t kfx_bus_outage(const kfx_watcher_t *self, const char *service)
         return kfx_now_ms() - s->since >= self->opts.outage_ms ? s->state : KFX_STATE_UP;
     }
     return KFX_STATE_UP;
+}
+
+const char *kfx_bus_why(const kfx_watcher_t *self, const char *service)
+{
+    for (size_t i = 0; i < self->service_count; i++)
+        if (strcmp(self->services[i].name, service) == 0)
+            return self->services[i].why;
+    return "";
 }
 
 static int on_sweep(zloop_t *loop, int timer, void *arg)
@@ -63,12 +74,17 @@ void kfx_bus_sweep_later(kfx_watcher_t *self, int64_t ms)
         self->sweep_timer = zloop_timer(self->loop, (size_t)ms + 1, 1, on_sweep, self);
 }
 
-static void on_service(void *ctx, const char *name, kfx_state_t state)
+static void on_service(void *ctx, const char *name, kfx_state_t state, const char *why)
 {
     kfx_watcher_t *self = ctx;
     kfx_service_state_t *service = service_of(self, name);
-    if (!service || service->state == state)
+    if (!service || (service->state == state && strcmp(service->why, why) == 0))
         return;
+    kfx_copy(service->why, sizeof service->why, why);
+    if (service->state == state) { /* another cause: written soon, but not each one of a series */
+        kfx_bus_sweep_later(self, CAUSE_MS);
+        return;
+    }
     if (service->state == KFX_STATE_UP) {
         service->since = kfx_now_ms();
         kfx_bus_sweep_later(self, self->opts.outage_ms);
@@ -78,7 +94,7 @@ static void on_service(void *ctx, const char *name, kfx_state_t state)
                  state == KFX_STATE_UP     ? "up"
                  : state == KFX_STATE_DOWN ? "down"
                                            : "no worker",
-                 NULL);
+                 "error", why, NULL);
 }
 
 /* ---- results ---------------------------------------------------------------------------------------------------- */

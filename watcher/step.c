@@ -68,34 +68,38 @@ static bool suffers(const kfx_plane_t *plane, const kfx_view_t *view, const char
            !kfx_status_is(plane->status, type, "True");
 }
 
+#define NOTE_SIZE 512
+
 typedef struct {
-    char text[KFX_SERVICES_MAX][256];
+    char text[KFX_SERVICES_MAX][NOTE_SIZE];
 } texts_t;
 
-static void outage_note(kfx_note_t *note, const char *service, kfx_state_t state, const kfx_type_info_t *type,
-                        char text[256])
+/* why: in a worker's words, or "". */
+static void outage_note(kfx_note_t *note, const char *service, kfx_state_t state, const char *why,
+                        const kfx_type_info_t *type, char text[NOTE_SIZE])
 {
     bool storage = strcmp(service, KFX_SERVICE_STORAGE) == 0;
     note->type = storage ? "StorageReady" : "Synced";
     note->message = text;
     if (storage && state == KFX_STATE_NO_WORKER) {
         note->reason = "NoStorageAgent";
-        snprintf(text, 256, "no storage agent is running: look at Deployment kubeflex-storage-agent in namespace %s",
+        snprintf(text, NOTE_SIZE,
+                 "no storage agent is running: look at Deployment kubeflex-storage-agent in namespace %s",
                  KFX_SYSTEM_NAMESPACE);
     } else if (storage) {
         note->reason = "PostgresUnavailable";
-        snprintf(text, 256,
-                 "the storage agent cannot reach Postgres: look at StatefulSet postgres-postgresql in "
-                 "namespace %s",
-                 KFX_SYSTEM_NAMESPACE);
+        snprintf(text, NOTE_SIZE,
+                 "the storage agent cannot use Postgres%s%s: look at StatefulSet postgres-postgresql in namespace %s",
+                 *why ? ": " : "", why, KFX_SYSTEM_NAMESPACE);
     } else if (state == KFX_STATE_NO_WORKER) {
         note->reason = "NoReconciler";
-        snprintf(text, 256,
+        snprintf(text, NOTE_SIZE,
                  "no reconciler for type %s is running: look at Deployment kubeflex-reconciler-%s in namespace %s",
                  type->name, type->name, KFX_SYSTEM_NAMESPACE);
     } else {
         note->reason = "ReconcileError";
-        snprintf(text, 256, "the reconciler for type %s cannot reach the API server: look at its log", type->name);
+        snprintf(text, NOTE_SIZE, "the reconciler for type %s cannot reach the API server%s%s: look at its log",
+                 type->name, *why ? ": " : "", why);
     }
 }
 
@@ -110,7 +114,8 @@ static void add_outages(kfx_watcher_t *self, kfx_plane_t *plane, const kfx_stanc
             view->noted = true;
         if (!view->noted || state == KFX_STATE_UP)
             continue; /* once it is back, what was written stands until its next DONE */
-        outage_note(&in->notes[in->note_count++], stance->services[i], state, stance->type, texts->text[i]);
+        outage_note(&in->notes[in->note_count++], stance->services[i], state, kfx_bus_why(self, stance->services[i]),
+                    stance->type, texts->text[i]);
     }
 }
 

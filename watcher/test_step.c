@@ -453,7 +453,7 @@ static void fire(void)
 static void test_no_worker(void **state)
 {
     (void)state;
-    bus.on_service(bus.ctx, "reconcile.k8s", KFX_STATE_NO_WORKER);
+    bus.on_service(bus.ctx, "reconcile.k8s", KFX_STATE_NO_WORKER, "");
     create("cp1", "k8s");
     land();
     now += 29000;
@@ -465,7 +465,7 @@ static void test_no_worker(void **state)
     land();
     assert_string_equal(reason_of("Synced"), "NoReconciler");
     assert_non_null(strstr(kfx_status_cond(written.plane->status, "Synced")->message, "kubeflex-reconciler-k8s"));
-    bus.on_service(bus.ctx, "reconcile.k8s", KFX_STATE_UP);
+    bus.on_service(bus.ctx, "reconcile.k8s", KFX_STATE_UP, "");
     kfx_watcher_mark_all(&w);
     kfx_watcher_flush(&w);
     assert_null(written.patch); /* stands until the result */
@@ -474,12 +474,39 @@ static void test_no_worker(void **state)
     assert_string_equal(reason_of("Synced"), "ReconcileSuccess");
 }
 
+static void expect_storage_says(const char *text)
+{
+    const kfx_cond_t *c = kfx_status_cond(written.plane->status, "StorageReady");
+    assert_non_null(c);
+    assert_string_equal(c->reason, "PostgresUnavailable");
+    if (!strstr(c->message, text))
+        fail_msg("\"%s\" does not say \"%s\"", c->message, text);
+}
+
+/* A plane that no worker takes says what the worker says of its target, and what it says later. */
+static void test_outage_in_the_workers_words(void **state)
+{
+    (void)state;
+    bus.on_service(bus.ctx, "storage", KFX_STATE_DOWN, "the password is wrong");
+    create("cp1", "k8s");
+    land();
+    fire();
+    land();
+    expect_storage_says("cannot use Postgres: the password is wrong: look at StatefulSet postgres-postgresql");
+    bus.on_service(bus.ctx, "storage", KFX_STATE_DOWN, "no route");
+    fire();
+    land();
+    expect_storage_says("no route");
+    bus.on_service(bus.ctx, "storage", KFX_STATE_DOWN, "no route");
+    assert_null(written.patch);
+}
+
 /* A result clears what was written, even while the service is still said to be away; and who has his result waits for
  * nobody. */
 static void test_result_during_outage(void **state)
 {
     (void)state;
-    bus.on_service(bus.ctx, "reconcile.k8s", KFX_STATE_NO_WORKER);
+    bus.on_service(bus.ctx, "reconcile.k8s", KFX_STATE_NO_WORKER, "");
     create("cp1", "k8s");
     land();
     fire();
@@ -507,7 +534,7 @@ static void test_outage_spares_the_healthy(void **state)
     bus.on_disconnected(bus.ctx);
     bus.on_connected(bus.ctx);
     assert_int_equal(sent.events, 4);
-    bus.on_service(bus.ctx, "reconcile.k8s", KFX_STATE_NO_WORKER);
+    bus.on_service(bus.ctx, "reconcile.k8s", KFX_STATE_NO_WORKER, "");
     fire();
     assert_int_equal(written.count, writes);
 }
@@ -578,6 +605,7 @@ int main(void)
         T(test_namespace_of_ours),
         T(test_results_of_the_past),
         T(test_no_worker),
+        T(test_outage_in_the_workers_words),
         T(test_result_during_outage),
         T(test_outage_spares_the_healthy),
         T(test_target_down),

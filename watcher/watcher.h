@@ -38,6 +38,7 @@ typedef struct {
     const char *name; /* literal */
     kfx_state_t state;
     int64_t since; /* kfx_now_ms when it went away */
+    char why[256]; /* of DOWN, in a worker's words; "" */
 } kfx_service_state_t;
 
 typedef struct kfx_watches kfx_watches_t;
@@ -95,7 +96,8 @@ void kfx_bus_send(kfx_watcher_t *self, kfx_plane_t *plane, const kfx_stance_t *s
 void kfx_bus_ack(kfx_watcher_t *self, const kfx_plane_t *plane, const char *service, kfx_verdict_t *verdict);
 /* The service has been away for so long that it is written; its state, else KFX_STATE_UP. */
 kfx_state_t kfx_bus_outage(const kfx_watcher_t *self, const char *service);
-void kfx_bus_sweep_later(kfx_watcher_t *self, int64_t ms); /* mark everything after ms */
+const char *kfx_bus_why(const kfx_watcher_t *self, const char *service); /* borrowed; "" */
+void kfx_bus_sweep_later(kfx_watcher_t *self, int64_t ms);               /* mark everything after ms */
 
 /* leader.c */
 void kfx_leader_start(kfx_watcher_t *self);

@@ -45,10 +45,10 @@ static void on_progress(void *ctx, const kfx_envelope_t *env)
     printf("PROGRESS %s %s\n", env->key, env->text);
 }
 
-static void on_service(void *ctx, const char *service, kfx_state_t state)
+static void on_service(void *ctx, const char *service, kfx_state_t state, const char *why)
 {
     (void)ctx;
-    printf("SERVICE %s %s\n", service, kfx_state_name(state));
+    printf("SERVICE %s %s %s\n", service, kfx_state_name(state), why);
 }
 
 static void on_stale(void *ctx, uint64_t epoch)

@@ -56,9 +56,11 @@ static void run(void *ctx, const kfx_task_t *task, kfx_result_t *result)
            kfx_worker_lease_valid(task->worker) ? "open" : "shut");
 }
 
-static bool target_up(void *ctx)
+static bool target_up(void *ctx, kfx_error_t *err)
 {
     (void)ctx;
+    if (!flag("up"))
+        kfx_error_set(err, KFX_E_UNAVAILABLE, "%s", flag("refused") ? "refused" : "no route");
     return flag("up");
 }
 

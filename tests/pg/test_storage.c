@@ -534,17 +534,17 @@ static void test_outage(void **state)
     kfx_result_t *result = kfx_xcalloc(1, sizeof *result);
 
     create(&plane);
-    assert_true(kfx_storage_up(&fx->storage));
+    assert_true(kfx_storage_up(&fx->storage, &(kfx_error_t)KFX_ERROR_INIT));
     pg_server_kill(&fx->server);
     plane.secret = false;
     plane_result(&plane, false, result);
     assert_int_equal(result->outcome, KFX_OUTCOME_DOWN);
     assert_string_equal(result->conditions[0].reason, "PostgresUnavailable");
     assert_int_equal(plane_run(&plane, true), KFX_OUTCOME_DOWN);
-    assert_false(kfx_storage_up(&fx->storage));
+    assert_false(kfx_storage_up(&fx->storage, &(kfx_error_t)KFX_ERROR_INIT));
     pg_server_start(&fx->server);
     int64_t deadline = kfx_now_ms() + 20000;
-    while (!kfx_storage_up(&fx->storage)) { /* it recovers first */
+    while (!kfx_storage_up(&fx->storage, &(kfx_error_t)KFX_ERROR_INIT)) { /* it recovers first */
         assert_true(kfx_now_ms() < deadline);
         struct timespec pause = {.tv_nsec = 20000000};
         nanosleep(&pause, NULL);
