@@ -27,6 +27,7 @@
 #define KFX_WRITE_LIMIT_MS 2000    /* of one attempt of a write under a gate */
 #define KFX_DEFAULT_LIMIT_MS 10000 /* of everything else */
 #define KFX_CONNECT_LIMIT_MS 5000
+#define KFX_URGENT_PATIENCE_MS 1000 /* then the renewal of a Lease is sent again on a connection of its own */
 #define KFX_HEARTBEAT_EVERY_MS 10000
 #define KFX_HEARTBEAT_LIMIT_MS 5000
 #define KFX_SUSPECT_LIMIT_MS 2000 /* of a heartbeat that something made us send */
@@ -98,19 +99,27 @@ void kfx_transport_tls(const kfx_transport_t *self, CURL *easy); /* self must ou
 /* Constant while the client lives. */
 const kfx_transport_t *kfx_kube_transport(const kfx_kube_t *self);
 
+/* A connection of ours. */
+typedef struct {
+    int fd;
+    int64_t good_at; /* it was made, or an answer came over it */
+} kfx_wire_t;
+
 /* One of the two connections' worth of traffic. */
 typedef struct {
     kfx_io_t *io;
     const char *name; /* "requests", "watches" */
     CURLM *multi;
     kfx_timer_t timer; /* curl's own */
-    int *fds;          /* sockets of this CURLM */
-    size_t fds_len, fds_cap;
+    kfx_wire_t *wires; /* connections of this CURLM */
+    size_t wires_len, wires_cap;
+    int64_t newest_at;      /* when the last of them was made */
     bool http1;             /* the last answer came over HTTP/1: no multiplexing, more connections */
     int64_t last_answer_at; /* for the heartbeat */
     struct kfx_xfer *heartbeat;
     kfx_timer_t heartbeat_timer;
-    bool beating; /* a heartbeat is on its way; the timer is its limit */
+    int64_t beat_at; /* when the last heartbeat was sent */
+    bool beating;    /* a heartbeat is on its way; the timer is its limit */
 } kfx_channel_t;
 
 /* One HTTP exchange. */
@@ -185,8 +194,8 @@ void kfx_io_easy_done(kfx_io_t *io, CURL *easy); /* back to the pool */
 const char *kfx_io_token(kfx_io_t *io, bool force);
 /* An answer (of any status) came over this channel. */
 void kfx_channel_answered(kfx_channel_t *self, const kfx_xfer_t *xfer);
-/* A request got no answer: asks the connection now whether it lives, and cuts it sooner. */
-void kfx_channel_suspect(kfx_channel_t *self);
+/* A request got no answer: asks the connection now whether it lives, and cuts it when that is not answered in time. */
+void kfx_channel_suspect(kfx_channel_t *self, int64_t limit_ms);
 void kfx_channel_fd_add(kfx_channel_t *self, int fd);
 void kfx_channel_fd_remove(kfx_channel_t *self, int fd);
 
@@ -208,6 +217,7 @@ typedef struct kfx_job {
     kfx_buf_t answer;
     unsigned attempts;
     bool reauthorized;
+    bool fresh;         /* on a connection of its own: the one in use may be dead */
     int64_t started_at; /* of this attempt */
 
     void (*done)(kfx_io_t *io, struct kfx_job *job); /* I/O thread; owns the job from then on */
@@ -323,6 +333,8 @@ struct kfx_watch {
     void **items; /* of the list under way */
     size_t items_len, items_cap;
     char *rv;          /* resume here; NULL: list first */
+    char *newest;      /* the highest resourceVersion seen, or NULL */
+    unsigned stale;    /* lists in a row that were older than that */
     char *next;        /* continue token */
     unsigned failures; /* in a row, for the backoff */
     int64_t opened_at;
@@ -335,7 +347,9 @@ struct kfx_watch {
 
 void kfx_watch_io_start(kfx_io_t *io, kfx_watch_t *watch);
 void kfx_watch_io_stop(kfx_io_t *io, kfx_watch_t *watch); /* idempotent */
-void kfx_watch_free(kfx_watch_t *watch);                  /* nothing refers to it any more */
+/* Opens those again that were opened before that instant (kfx_now_ms). */
+void kfx_watch_io_move(kfx_io_t *io, int64_t opened_before);
+void kfx_watch_free(kfx_watch_t *watch); /* nothing refers to it any more */
 
 /* ---- config
  * ------------------------------------------------------------------------------------------------------------------ */

@@ -82,18 +82,19 @@ const char *kfx_io_token(kfx_io_t *io, bool force)
 
 void kfx_channel_fd_add(kfx_channel_t *self, int fd)
 {
-    if (self->fds_len == self->fds_cap) {
-        self->fds_cap = self->fds_cap ? self->fds_cap * 2 : 8;
-        self->fds = kfx_xrealloc(self->fds, self->fds_cap * sizeof *self->fds);
+    if (self->wires_len == self->wires_cap) {
+        self->wires_cap = self->wires_cap ? self->wires_cap * 2 : 8;
+        self->wires = kfx_xrealloc(self->wires, self->wires_cap * sizeof *self->wires);
     }
-    self->fds[self->fds_len++] = fd;
+    self->newest_at = kfx_now_ms();
+    self->wires[self->wires_len++] = (kfx_wire_t){fd, self->newest_at};
 }
 
 void kfx_channel_fd_remove(kfx_channel_t *self, int fd)
 {
-    for (size_t i = 0; i < self->fds_len; i++) {
-        if (self->fds[i] == fd) {
-            self->fds[i] = self->fds[--self->fds_len];
+    for (size_t i = 0; i < self->wires_len; i++) {
+        if (self->wires[i].fd == fd) {
+            self->wires[i] = self->wires[--self->wires_len];
             return;
         }
     }
@@ -193,11 +194,13 @@ static void on_heartbeat_limit(void *arg)
     kfx_log_warn("API server connection does not answer: cutting it", "connection", self->name, "server",
                  io->transport->config->server, NULL);
     kfx_xfer_end(io, self->heartbeat);
-    for (size_t i = 0; i < self->fds_len; i++)
-        shutdown(self->fds[i], SHUT_RDWR); /* every transfer on it fails at once */
+    /* Every transfer on them fails at once. A newer connection may be the one on which the Lease is being renewed. */
+    for (size_t i = 0; i < self->wires_len; i++)
+        if (self->wires[i].good_at <= self->beat_at)
+            shutdown(self->wires[i].fd, SHUT_RDWR);
     heartbeat_later(self);
     if (self == &io->requests)
-        kfx_channel_suspect(&io->watches); /* the same way to the same server */
+        kfx_channel_suspect(&io->watches, KFX_SUSPECT_LIMIT_MS); /* the same way to the same server */
 }
 
 static bool on_heartbeat_data(kfx_xfer_t *xfer, const char *data, size_t len)
@@ -210,10 +213,13 @@ static bool on_heartbeat_data(kfx_xfer_t *xfer, const char *data, size_t len)
 
 static void on_heartbeat_done(kfx_xfer_t *xfer, CURLcode rc)
 {
-    (void)rc; /* a failure took the connection's transfers with it: they know */
     kfx_channel_t *self = xfer->owner;
     kfx_xfer_end(self->io, xfer);
     heartbeat_later(self);
+    /* After a GOAWAY watches stay on the old connection, where no heartbeat goes: nobody would notice its death. They
+     * move to the one that has just answered. A failure took its transfers with it: they know. */
+    if (rc == CURLE_OK && self == &self->io->watches && self->wires_len > 1 && self->beat_at >= self->newest_at)
+        kfx_watch_io_move(self->io, self->newest_at);
 }
 
 static void heartbeat(kfx_channel_t *self, int64_t limit_ms)
@@ -231,6 +237,7 @@ static void heartbeat(kfx_channel_t *self, int64_t limit_ms)
         return;
     }
     self->beating = true;
+    self->beat_at = kfx_now_ms();
     kfx_timer_arm(&io->timers, &self->heartbeat_timer, kfx_now_ms() + limit_ms, on_heartbeat_limit, self);
 }
 
@@ -240,19 +247,19 @@ static void on_heartbeat_timer(void *arg)
     /* Over HTTP/1 each exchange has its own connection: a heartbeat says nothing about the others. An answered request
      * is as good as a heartbeat; an open watch is not, it may be on an older connection. */
     bool proven = self == &self->io->requests && kfx_now_ms() - self->last_answer_at < KFX_HEARTBEAT_EVERY_MS / 2;
-    if (self->http1 || self->fds_len == 0 || proven)
+    if (self->http1 || self->wires_len == 0 || proven)
         heartbeat_later(self);
     else
         heartbeat(self, KFX_HEARTBEAT_LIMIT_MS);
 }
 
-void kfx_channel_suspect(kfx_channel_t *self)
+void kfx_channel_suspect(kfx_channel_t *self, int64_t limit_ms)
 {
-    int64_t due = kfx_now_ms() + KFX_SUSPECT_LIMIT_MS;
-    if (self->http1 || self->fds_len == 0)
+    int64_t due = kfx_now_ms() + limit_ms;
+    if (self->http1 || self->wires_len == 0)
         return;
     if (!self->beating)
-        heartbeat(self, KFX_SUSPECT_LIMIT_MS);
+        heartbeat(self, limit_ms);
     else if (self->heartbeat_timer.at > due)
         kfx_timer_arm(&self->io->timers, &self->heartbeat_timer, due, on_heartbeat_limit, self);
 }
@@ -262,7 +269,12 @@ void kfx_channel_answered(kfx_channel_t *self, const kfx_xfer_t *xfer)
     long version = 0;
     curl_easy_getinfo(xfer->easy, CURLINFO_HTTP_VERSION, &version);
     bool http1 = version == CURL_HTTP_VERSION_1_0 || version == CURL_HTTP_VERSION_1_1;
+    curl_socket_t fd = CURL_SOCKET_BAD;
+    curl_easy_getinfo(xfer->easy, CURLINFO_ACTIVESOCKET, &fd);
     self->last_answer_at = kfx_now_ms();
+    for (size_t i = 0; i < self->wires_len; i++)
+        if (self->wires[i].fd == fd)
+            self->wires[i].good_at = self->last_answer_at;
     if (http1 != self->http1) {
         /* Both channels talk to the same server; without multiplexing each watch needs a connection. */
         self->io->requests.http1 = self->io->watches.http1 = http1;
@@ -296,7 +308,7 @@ static void channel_free(kfx_channel_t *self)
     curl_multi_cleanup(self->multi); /* closes the connections: the callbacks still run */
     kfx_timer_cancel(&self->io->timers, &self->timer);
     kfx_timer_cancel(&self->io->timers, &self->heartbeat_timer);
-    free(self->fds);
+    free(self->wires);
 }
 
 /* ---- the loop

@@ -238,13 +238,28 @@ static void on_deadline(void *arg)
         else
             fail(job, KFX_E_TIMEOUT, "%s %.*s at %s: no answer within %lld ms%s", verb, len, req->path, server_of(io),
                  (long long)ms, kfx_verb_writes(req->verb) ? "; its effect is unknown" : "");
-        if (io->requests.last_answer_at <= job->started_at)
-            kfx_channel_suspect(&io->requests); /* nothing else was answered either */
+        /* Where nothing else was answered either, it is hardly this request's fault. */
+        kfx_channel_suspect(&io->requests, io->requests.last_answer_at <= job->started_at ? KFX_SUSPECT_LIMIT_MS
+                                                                                          : KFX_HEARTBEAT_LIMIT_MS);
     } else if (req->error.code == KFX_OK) {
         fail(job, KFX_E_TIMEOUT, "%s %.*s at %s: not sent within %lld ms, others came first", verb, len, req->path,
              server_of(io), (long long)ms);
     } /* else: between two attempts; the last one's error says more */
     finish(io, job);
+}
+
+/* A connection that froze must not cost the Lease: it is found dead too late for that. What the attempt that is given
+ * up did, if anything, shows in the answer to the next one (a conflict). */
+static void on_impatience(void *arg)
+{
+    kfx_job_t *job = arg;
+    kfx_io_t *io = io_of(job);
+    kfx_count_request(kfx_verb_name(job->req->verb), 0);
+    kfx_log_debug("no answer yet: sent again on another connection", "path", job->req->path, NULL);
+    kfx_channel_suspect(&io->requests, KFX_SUSPECT_LIMIT_MS);
+    kfx_xfer_end(io, &job->xfer);
+    job->fresh = true;
+    enqueue(io, job, true);
 }
 
 /* ---- an attempt
@@ -274,7 +289,7 @@ static kfx_call_t call_of(const kfx_job_t *job)
                        .body = job->body,
                        .body_len = job->body_len,
                        .impersonate = req->impersonate,
-                       .fresh = req->verb == KFX_POST && req->once};
+                       .fresh = job->fresh || (req->verb == KFX_POST && req->once)};
     if (req->metadata_only && req->verb == KFX_GET)
         call.accept = kfx_path_is_collection(req->path)
                           ? "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
@@ -315,7 +330,10 @@ static void start(kfx_io_t *io, kfx_job_t *job)
     job->attempts++;
     job->started_at = now;
     enlist(io, job, &io->running, false);
-    if (gated && now + KFX_WRITE_LIMIT_MS < job->deadline_at)
+    bool renewal = req->urgent && req->verb == KFX_PUT && kfx_request_repeatable(req);
+    if (renewal && !job->fresh && !io->requests.http1 && now + KFX_URGENT_PATIENCE_MS < job->deadline_at)
+        kfx_timer_arm(&io->timers, &job->limit, now + KFX_URGENT_PATIENCE_MS, on_impatience, job);
+    else if (gated && now + KFX_WRITE_LIMIT_MS < job->deadline_at)
         kfx_timer_arm(&io->timers, &job->limit, now + KFX_WRITE_LIMIT_MS, on_deadline, job);
 }
 

@@ -243,8 +243,8 @@ int kfx_xfer_prepare(kfx_io_t *io, kfx_xfer_t *xfer, const kfx_call_t *call, kfx
     set_method(easy, call);
     if (call->stream)
         curl_easy_setopt(easy, CURLOPT_BUFFERSIZE, STREAM_BUFFER);
-    else
-        curl_easy_setopt(easy, CURLOPT_ACCEPT_ENCODING, "gzip");
+    /* A stream is not to be compressed; where a proxy does it all the same, it is understood. */
+    curl_easy_setopt(easy, CURLOPT_ACCEPT_ENCODING, call->stream ? "identity" : "gzip");
     curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, on_write);
     curl_easy_setopt(easy, CURLOPT_WRITEDATA, xfer);
     curl_easy_setopt(easy, CURLOPT_PRIVATE, xfer);

@@ -23,6 +23,7 @@
 #define HEALTHY_MS 1000 /* a stream that lived this long was no failure */
 #define TIMEOUT_LOW_S 240
 #define TIMEOUT_HIGH_S 300
+#define STALE_MAX 6            /* lists from the past in a row: then the past is what is true */
 #define HEADERS_LIMIT_MS 30000 /* until the first byte */
 #define SILENCE_LIMIT_MS 90000 /* bookmarks come once a minute */
 
@@ -78,6 +79,16 @@ static void forget_rv(kfx_watch_t *self)
     self->rv = NULL;
 }
 
+static void take_rv(kfx_watch_t *self, const char *rv)
+{
+    if (!self->newest || kfx_rv_compare(rv, self->newest) > 0) {
+        free(self->newest);
+        self->newest = kfx_xstrdup(rv);
+    }
+    forget_rv(self);
+    self->rv = kfx_xstrdup(rv);
+}
+
 static const char *server_of(const kfx_watch_t *self)
 {
     return self->io->transport->config->server;
@@ -128,6 +139,40 @@ static void tell_snapshot(kfx_watch_t *self)
     drop_items(self);
 }
 
+/* Objects that were deleted would come back, and new ones vanish. */
+static int refuse_the_past(kfx_watch_t *self, const char *rv, kfx_error_t *err)
+{
+    if (!self->newest || kfx_rv_compare(rv, self->newest) >= 0) {
+        self->stale = 0;
+        return 0;
+    }
+    if (self->stale++ < STALE_MAX)
+        return kfx_error_set(err, KFX_E_UNAVAILABLE, "list %s at %s: its answer (%s) is older than what was seen (%s)",
+                             self->spec.path, server_of(self), rv, self->newest);
+    kfx_error_t rewound = KFX_ERROR_INIT;
+    kfx_error_set(&rewound, KFX_E_GONE, "list %s at %s: its history went back from %s to %s: restored from a backup",
+                  self->spec.path, server_of(self), self->newest, rv);
+    emit(self, KFX_WATCH_ERROR, NULL, &rewound);
+    self->stale = 0;
+    free(self->newest);
+    self->newest = NULL;
+    return 0;
+}
+
+/* The last page is there. */
+static int take_list(kfx_watch_t *self, const char *rv, kfx_error_t *err)
+{
+    if (!rv || !*rv)
+        return kfx_error_set(err, KFX_E_PROTOCOL, "list %s at %s: the answer has no resourceVersion", self->spec.path,
+                             server_of(self));
+    if (refuse_the_past(self, rv, err) != 0)
+        return -1;
+    take_rv(self, rv);
+    tell_snapshot(self);
+    open_stream(self);
+    return 0;
+}
+
 static void list(kfx_watch_t *self);
 
 static void list_answered(kfx_watch_t *self, const kfx_request_t *req)
@@ -140,7 +185,6 @@ static void list_answered(kfx_watch_t *self, const kfx_request_t *req)
     }
     if (err.code == KFX_OK && take_page(self, req->answer, &err) == 0) {
         const char *next = kfx_json_str(req->answer, "metadata", "continue");
-        const char *rv = kfx_json_str(req->answer, "metadata", "resourceVersion");
         free(self->next);
         self->next = NULL;
         if (next && *next) {
@@ -148,15 +192,8 @@ static void list_answered(kfx_watch_t *self, const kfx_request_t *req)
             list(self);
             return;
         }
-        if (rv && *rv) {
-            forget_rv(self);
-            self->rv = kfx_xstrdup(rv);
-            tell_snapshot(self);
-            open_stream(self);
+        if (take_list(self, kfx_json_str(req->answer, "metadata", "resourceVersion"), &err) == 0)
             return;
-        }
-        kfx_error_set(&err, KFX_E_PROTOCOL, "list %s at %s: the answer has no resourceVersion", self->spec.path,
-                      server_of(self));
     }
     list_reset(self);
     fail(self, &err, req->retry_after_ms);
@@ -215,6 +252,9 @@ static bool on_line(void *ctx, const char *line, size_t len)
         return error_event(self, object);
     if (!type || !rv || !*rv)
         return give_up(self, KFX_E_PROTOCOL, true, "an event is not what it should be");
+    /* It cannot be told whether this one is late or another one is missing. */
+    if (kfx_rv_compare(rv, self->rv) < 0)
+        return give_up(self, KFX_E_PROTOCOL, true, "an event is older than the one before it");
     if (strcmp(type, "BOOKMARK") != 0) {
         kfx_watch_event_t what = KFX_WATCH_MODIFIED;
         if (strcmp(type, "ADDED") == 0)
@@ -227,10 +267,8 @@ static bool on_line(void *ctx, const char *line, size_t len)
         if (item)
             emit(self, what, item, NULL);
     }
-    forget_rv(self);
-    self->rv = kfx_xstrdup(rv);
+    take_rv(self, rv);
     self->events++;
-    self->failures = 0;
     /* The stream cannot be paused (libcurl would buffer without flow control), but it can be resumed later from here.
      */
     self->slow = kfx_mailbox_full(self->mailbox);
@@ -283,6 +321,9 @@ static void stream_refused(kfx_watch_t *self, int status, int64_t retry_after_s)
 
 static void stream_ended(kfx_watch_t *self)
 {
+    bool healthy = kfx_now_ms() - self->opened_at >= HEALTHY_MS;
+    if (healthy)
+        self->failures = 0;
     if (self->slow) {
         kfx_log_warn("watch waits for its slow consumer", "path", self->spec.path, NULL);
         pause_ms(self, SLOW_PAUSE_MS);
@@ -293,10 +334,9 @@ static void stream_ended(kfx_watch_t *self)
             back_off(self, 0);
         else
             fail(self, &self->problem, 0);
-    } else if (self->events == 0 && kfx_now_ms() - self->opened_at < HEALTHY_MS) {
+    } else if (self->events == 0 && !healthy) {
         back_off(self, 0); /* ends at once, again and again: not in a tight loop */
     } else {
-        self->failures = 0;
         pause_ms(self, kfx_random_between(0, 50)); /* all watches of a connection end together */
     }
 }
@@ -372,6 +412,19 @@ static void open_stream(kfx_watch_t *self)
     io->streams++;
     self->opened_at = self->heard_at = kfx_now_ms();
     kfx_timer_arm(&io->timers, &self->timer, self->heard_at + HEADERS_LIMIT_MS, on_silence, self);
+}
+
+void kfx_watch_io_move(kfx_io_t *io, int64_t opened_before)
+{
+    kfx_watch_t *self;
+    TAILQ_FOREACH(self, &io->watch_list, io_link)
+    {
+        if (!self->open || self->opened_at >= opened_before)
+            continue;
+        kfx_log_debug("watch moves to another connection", "path", self->spec.path, NULL);
+        close_stream(self);
+        pause_ms(self, kfx_random_between(0, 50));
+    }
 }
 
 static void next_step(void *arg)
@@ -475,6 +528,7 @@ void kfx_watch_stop(kfx_watch_t **self_p)
 void kfx_watch_free(kfx_watch_t *self)
 {
     free(self->rv);
+    free(self->newest);
     free(self->base);
     free((char *)(uintptr_t)self->spec.path);
     free(self);

@@ -5,6 +5,12 @@
  * actor for each object and returns a small heap struct (or NULL: not of interest); no JSON tree survives it. on_event
  * runs in the mailbox owner's thread (kfx_mailbox_dispatch).
  *
+ * The order of events is checked: one that is older than what came before it (a late or reordered one), of an unknown
+ * type or without a resourceVersion ends in a new list. A list that is older than what was seen (from a server that
+ * lags) is not told but asked for again. Where the server sticks to it (its storage was restored from a backup), it is
+ * told after an ERROR with KFX_E_GONE, which has no other use: what the consumer holds may be newer than what is true
+ * then.
+ *
  * After each (re)list: KFX_WATCH_SYNC_BEGIN, an ADDED for every object, KFX_WATCH_SYNC_END: objects the consumer knows
  * and did not see in between are gone. Errors (403, API server away) are told with KFX_WATCH_ERROR and retried with
  * backoff and jitter; the consumer's state stays as it was.
@@ -38,6 +44,10 @@ typedef struct {
 } kfx_watch_spec_t;
 
 typedef struct kfx_watch kfx_watch_t;
+
+/* 1 when a is newer than b, 0 when equal, -1 when older. Resource versions are decimal numbers (KEP-5504); whatever is
+ * none counts as newer. */
+int kfx_rv_compare(const char *a, const char *b);
 
 /* Copies the strings. Starts at once. */
 kfx_watch_t *kfx_watch_start(kfx_mailbox_t *mailbox, const kfx_watch_spec_t *spec);

@@ -4,8 +4,6 @@
 #include "base/mem.h"
 #include "watcher/intern.h"
 
-#include <ctype.h>
-
 struct kfx_planes {
     zhashx_t *byname;
 };
@@ -128,33 +126,6 @@ void kfx_planes_each(kfx_planes_t *self, void (*fn)(void *ctx, kfx_plane_t *plan
 {
     for (kfx_plane_t *plane = zhashx_first(self->byname); plane; plane = zhashx_next(self->byname))
         fn(ctx, plane);
-}
-
-static bool is_decimal(const char *text)
-{
-    if (!*text)
-        return false;
-    for (; *text; text++)
-        if (!isdigit((unsigned char)*text))
-            return false;
-    return true;
-}
-
-int kfx_rv_compare(const char *a, const char *b)
-{
-    if (strcmp(a, b) == 0)
-        return 0;
-    if (!is_decimal(a) || !is_decimal(b))
-        return 1;
-    while (*a == '0')
-        a++;
-    while (*b == '0')
-        b++;
-    size_t la = strlen(a), lb = strlen(b);
-    if (la != lb)
-        return la > lb ? 1 : -1;
-    int order = strcmp(a, b);
-    return order > 0 ? 1 : order < 0 ? -1 : 0;
 }
 
 /* ---- the ControlPlane ----------------------------------------------------------------------------------------- */

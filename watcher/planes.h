@@ -3,6 +3,7 @@
 #ifndef KFX_WATCHER_PLANES_H
 #define KFX_WATCHER_PLANES_H
 
+#include "kube/watch.h"
 #include "proto/proto.h"
 #include "watcher/reduce.h"
 
@@ -104,10 +105,6 @@ size_t kfx_planes_present(kfx_planes_t *self); /* ControlPlanes */
 bool kfx_planes_purge(kfx_planes_t *self, kfx_plane_t *plane);
 /* Calls fn for each; fn must not add or remove entries. */
 void kfx_planes_each(kfx_planes_t *self, void (*fn)(void *ctx, kfx_plane_t *plane), void *ctx);
-
-/* 1 when a is newer than b, 0 when equal, -1 when older. Resource versions are decimal numbers (KEP-5504); whatever is
- * none counts as newer. */
-int kfx_rv_compare(const char *a, const char *b);
 
 /* Takes what the watch (or the answer to a write) showed. Older than what is known: ignored. False when nothing
  * changed. `fresh` is left to the watch: the answer to a write does not prove that the object is in the list that is

@@ -104,10 +104,16 @@ static void synced(slot_t *slot)
 
 static void note_error(slot_t *slot, const char *what, const kfx_error_t *err)
 {
+    if (err->code == KFX_E_GONE) { /* what is known is newer than what is true: begin anew */
+        kfx_log_error("watch starts anew, and so does this process", "kind", what, "error", err->msg, NULL);
+        slot->watcher->exit_code = 1;
+        slot->watcher->stop = true;
+        return;
+    }
     if (slot->failing)
-        kfx_log_debug("watch fails", "kind", what, "error", err ? err->msg : "", NULL);
+        kfx_log_debug("watch fails", "kind", what, "error", err->msg, NULL);
     else
-        kfx_log_warn("watch fails, what is known stays", "kind", what, "error", err ? err->msg : "", NULL);
+        kfx_log_warn("watch fails, what is known stays", "kind", what, "error", err->msg, NULL);
     slot->failing = true;
 }
 

@@ -1,4 +1,5 @@
-/* Watches against a scripted API server: paging, resume, 410, cuts, bookmarks, errors, stop, wait_object. */
+/* Watches as their owners use them, over HTTP/1: paging, a server that comes back, stop, end, many, wait_object. What a
+ * server can do to a watch is in cases/. */
 #include "base/buf.h"
 #include "base/clock.h"
 #include "base/json.h"
@@ -142,145 +143,6 @@ static void test_pages(void **state)
     end(&f);
 }
 
-static void test_resume(void **state)
-{
-    (void)state;
-    fixture_t f;
-    begin(
-        &f,
-        "[{'match':'GET limit=','body':" LIST(
-            "5") "},"
-                 "{'match':'GET resourceVersion=5&','lines':[" EVENT(
-                     "ADDED", "a", "6") "]},"
-                                        "{'match':'GET resourceVersion=6&','lines':[" EVENT(
-                                            "BOOKMARK", "_", "20") "]},"
-                                                                   "{'match':'GET resourceVersion=20&','lines':[" EVENT(
-                                                                       "MODIFIED", "a", "21") "," HANG "]}]",
-        NULL);
-    expect_told(&f, "[ ] +a *a ");
-    assert_int_equal(fake_count(f.fake, "GET limit="), 1); /* never listed again */
-    end(&f);
-}
-
-/* The event that was cut is told once, by the stream that follows. */
-static void test_cut_in_a_line(void **state)
-{
-    (void)state;
-    fixture_t f;
-    begin(&f,
-          "[{'match':'GET limit=','body':" LIST(
-              "5") "},"
-                   "{'match':'GET resourceVersion=5&','lines':[" EVENT(
-                       "ADDED", "a", "6") ",{'raw':'{\\\"type\\\":\\\"ADDED\\\",\\\"obj'},{'cut':true}]},"
-                                          "{'match':'GET resourceVersion=6&','lines':[" EVENT("ADDED", "b",
-                                                                                              "7") "," HANG "]}]",
-          NULL);
-    expect_told(&f, "[ ] +a +b ");
-    end(&f);
-}
-
-static void test_single_bytes(void **state)
-{
-    (void)state;
-    fixture_t f;
-    begin(&f,
-          "[{'match':'GET limit=','body':" LIST("5") "},{'match':'GET watch=1','lines':[{'size':1,'bytes':"
-                                                     "'{\\\"type\\\":\\\"ADDED\\\",\\\"object\\\":{\\\"metadata\\\":{"
-                                                     "\\\"name\\\":\\\"a\\\",\\\"resourceVersion\\\":\\\"6\\\"}}}"
-                                                     "\\n'}," HANG "]}]",
-          NULL);
-    expect_told(&f, "[ ] +a ");
-    end(&f);
-}
-
-static void test_gone(void **state)
-{
-    (void)state;
-    fixture_t f;
-    begin(&f,
-          "[{'match':'GET limit=','body':" LIST(
-              "5",
-              POD("a",
-                  "1")) "},"
-                        "{'match':'GET "
-                        "resourceVersion=5&','lines':[{'line':{'type':'ERROR','object':{'kind':'Status','code':410,"
-                        "'reason':'Expired'}}}]},"
-                        "{'match':'GET limit=','body':" LIST(
-                            "50",
-                            POD("b", "2")) "},"
-                                           "{'match':'GET "
-                                           "resourceVersion=50&','status':410,'body':{'reason':'Expired','code':410}},"
-                                           "{'match':'GET limit=','body':" LIST(
-                                               "60", POD("c", "3")) "},"
-                                                                    "{'match':'GET resourceVersion=60&','lines':[" HANG
-                                                                    "]}]",
-          NULL);
-    expect_told(&f, "[ +a ] [ +b ] [ +c ] "); /* no ERROR: nothing is wrong */
-    end(&f);
-}
-
-/* The continue token grows old: the list starts anew and is told once. */
-static void test_gone_between_pages(void **state)
-{
-    (void)state;
-    fixture_t f;
-    begin(&f,
-          "[{'match':'GET continue=','status':410,'body':{'reason':'Expired','code':410}},"
-          "{'match':'GET limit=','body':{'metadata':{'resourceVersion':'7','continue':'t'},'items':[" POD(
-              "a", "1") "]}},"
-                        "{'match':'GET limit=','body':" LIST("8", POD("a", "1")) "},"
-                                                                                 "{'match':'GET watch=1','lines':[" HANG
-                                                                                 "]}]",
-          NULL);
-    expect_told(&f, "[ +a ] ");
-    fake_wait(f.fake, "GET watch=1", 1);
-    turn(&f);
-    assert_string_equal(f.rec.told.data, "[ +a ] ");
-    end(&f);
-}
-
-static void test_broken_events(void **state)
-{
-    (void)state;
-    fixture_t f;
-    begin(&f,
-          "[{'match':'GET limit=','body':" LIST(
-              "5") "},"
-                   "{'match':'GET resourceVersion=5&','lines':[{'raw':'<html>\\n'}]},"
-                   "{'match':'GET limit=','body':" LIST(
-                       "6") "},"
-                            "{'match':'GET resourceVersion=6&','lines':[" EVENT(
-                                "SURPRISE", "a", "9") "]},"
-                                                      "{'match':'GET limit=','body':" LIST(
-                                                          "7") "},"
-                                                               "{'match':'GET resourceVersion=7&','lines':[" EVENT(
-                                                                   "ADDED", "a", "9") "," HANG "]}]",
-          NULL);
-    expect_told(&f, "[ ] !Protocol [ ] !Protocol [ ] +a ");
-    end(&f);
-}
-
-static void test_errors(void **state)
-{
-    (void)state;
-    fixture_t f;
-    begin(&f,
-          "[{'match':'GET limit=','status':403,'body':{'reason':'Forbidden'}},"
-          "{'match':'GET limit=','status':500},"
-          /* twice: libcurl itself repeats once what failed on a used connection */
-          "{'match':'GET limit=','close':true,'times':2},"
-          "{'match':'GET limit=','body':" LIST(
-              "5",
-              POD("a",
-                  "1")) "},"
-                        "{'match':'GET resourceVersion=5&','status':503},"
-                        "{'match':'GET resourceVersion=5&','lines':[{'line':{'type':'ERROR','object':{'code':500}}}]},"
-                        "{'match':'GET resourceVersion=5&','lines':[" EVENT("ADDED", "b", "6") "," HANG "]}]",
-          NULL);
-    expect_told(&f, "!Forbidden !Unavailable !Unavailable [ +a ] !Unavailable !Unavailable +b ");
-    end(&f);
-}
-
 static void test_server_comes_back(void **state)
 {
     (void)state;
@@ -406,13 +268,6 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_pages),
-        cmocka_unit_test(test_resume),
-        cmocka_unit_test(test_cut_in_a_line),
-        cmocka_unit_test(test_single_bytes),
-        cmocka_unit_test(test_gone),
-        cmocka_unit_test(test_gone_between_pages),
-        cmocka_unit_test(test_broken_events),
-        cmocka_unit_test(test_errors),
         cmocka_unit_test(test_server_comes_back),
         cmocka_unit_test(test_stop_in_callback),
         cmocka_unit_test(test_client_closed_first),
