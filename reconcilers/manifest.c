@@ -154,7 +154,7 @@ json_t *kfx_manifest_substitute(const json_t *tree, const json_t *vars, kfx_erro
     return substitute(tree, vars, err);
 }
 
-json_t *kfx_manifest_render(const kfx_manifest_file_t *files, const char *name, const json_t *vars, kfx_error_t *err)
+json_t *kfx_manifest_render(const kfx_embedded_t *files, const char *name, const json_t *vars, kfx_error_t *err)
 {
     for (; files->name; files++) {
         if (strcmp(files->name, name) != 0)

@@ -13,17 +13,13 @@
 #ifndef KFX_RECONCILERS_MANIFEST_H
 #define KFX_RECONCILERS_MANIFEST_H
 
+#include "base/embedded.h"
 #include "base/error.h"
 
 #include <jansson.h>
 
-typedef struct {
-    const char *name; /* file name without ".yaml" */
-    const char *text;
-} kfx_manifest_file_t;
-
 /* The manifest `name` of the list (ended by a NULL name) with the variables of `vars` put in. Fresh reference. */
-json_t *kfx_manifest_render(const kfx_manifest_file_t *files, const char *name, const json_t *vars, kfx_error_t *err);
+json_t *kfx_manifest_render(const kfx_embedded_t *files, const char *name, const json_t *vars, kfx_error_t *err);
 
 /* The same for a tree: a fresh one, the input stays as it is. */
 json_t *kfx_manifest_substitute(const json_t *tree, const json_t *vars, kfx_error_t *err);

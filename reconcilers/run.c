@@ -213,6 +213,7 @@ void kfx_reconciler_run(void *ctx, const kfx_task_t *task, kfx_result_t *result)
 {
     kfx_reconciler_t *rec = ctx;
     int64_t start = kfx_now_ms();
+    kfx_error_t err = KFX_ERROR_INIT;
     kfx_run_t run = {.rec = rec, .task = task, .digest = task->digest, .result = result};
     kfx_plane_namespace(task->env.key, run.ns);
     kfx_field_manager(task->env.uid, run.manager);
@@ -223,9 +224,10 @@ void kfx_reconciler_run(void *ctx, const kfx_task_t *task, kfx_result_t *result)
         kfx_result_condition(result, "Synced", false, "Deleting", "%s",
                              result->outcome == KFX_OUTCOME_GONE ? "" : run.sync.message);
         kfx_result_condition(result, "Ready", false, "Deleting", "the control plane is being deleted");
-    } else if (kfx_plane_name_check(task->env.key, NULL)) {
-        /* The watcher says InvalidName; nothing is made for such a plane. */
+    } else if (kfx_plane_name_check(task->env.key, &err)) {
+        /* It had its finalizer before the rules on names were there, so it is served; but nothing is made for it. */
         result->outcome = KFX_OUTCOME_WAITING;
+        kfx_result_condition(result, "Synced", false, "InvalidName", "%s", err.msg);
     } else {
         kfx_memos_get(rec->memos, task->env.uid, &run.memo);
         if (run.digest->kubernetes_version[0]) /* recorded since the plane was read */

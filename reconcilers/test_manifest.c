@@ -13,7 +13,7 @@
 
 static json_t *render(const char *yaml, json_t *vars, kfx_error_t *err)
 {
-    const kfx_manifest_file_t files[] = {{"m", yaml}, {NULL, NULL}};
+    const kfx_embedded_t files[] = {{"m", yaml}, {NULL, NULL}};
     json_t *out = kfx_manifest_render(files, "m", vars, err);
     json_decref(vars);
     return out;
@@ -88,7 +88,7 @@ static void test_misuse(void **state)
         assert_null(render(yaml[i], json_pack("{s:[], s:s}", "list", "text", "t"), &err));
         assert_int_equal(err.code, KFX_E_INVALID);
     }
-    const kfx_manifest_file_t none[] = {{NULL, NULL}};
+    const kfx_embedded_t none[] = {{NULL, NULL}};
     kfx_error_t err = KFX_ERROR_INIT;
     assert_null(kfx_manifest_render(none, "x", NULL, &err));
     assert_int_equal(err.code, KFX_E_INTERNAL);

@@ -76,18 +76,18 @@ static int teardown(void **state)
 }
 
 /* One task as the bus would give it; the watcher's status write is imitated. */
-static void run_as(world_t *w, const char *uid, bool deleting)
+static void run_named(world_t *w, const char *name, const char *uid, bool deleting)
 {
     kfx_task_t task = {.env = {.generation = 1, .deleting = deleting}};
     json_t *hidden = w->hide ? json_incref(kfx_fake_get(&w->api, w->hide)) : NULL;
     if (hidden)
         kfx_fake_delete(&w->api, w->hide);
-    kfx_digest_t *digest = kfx_fake_digest(&w->api, "cp1", uid);
+    kfx_digest_t *digest = kfx_fake_digest(&w->api, name, uid);
     if (hidden)
         json_object_set_new(w->api.objects, w->hide, hidden);
     if (w->vanish)
         kfx_fake_delete(&w->api, w->vanish);
-    kfx_copy(task.env.key, sizeof(task.env.key), "cp1");
+    kfx_copy(task.env.key, sizeof(task.env.key), name);
     kfx_copy(task.env.uid, sizeof(task.env.uid), uid);
     digest->deleting = deleting;
     task.digest = digest;
@@ -97,6 +97,11 @@ static void run_as(world_t *w, const char *uid, bool deleting)
     json_t *plane = kfx_fake_get(&w->api, KFX_CONTROLPLANES_PATH "/cp1");
     if (plane && w->result.kubernetes_version[0])
         kfx_json_put(plane, json_string(w->result.kubernetes_version), "status", "kubernetesVersion");
+}
+
+static void run_as(world_t *w, const char *uid, bool deleting)
+{
+    run_named(w, "cp1", uid, deleting);
 }
 
 static void run_task(world_t *w)
@@ -555,6 +560,22 @@ static void test_teardown(void **state)
     assert_int_equal(w->result.outcome, KFX_OUTCOME_GONE);
 }
 
+/* S-09: a plane of the Go operator called kube. Nothing is made in kube-system, and it can go. */
+static void test_bad_name(void **state)
+{
+    world_t *w = *state;
+    kfx_fake_put(&w->api, "/api/v1/namespaces",
+                 json_pack("{s:s, s:{s:s}}", "kind", "Namespace", "metadata", "name", "kube-system"));
+    run_named(w, "kube", UID, false);
+    assert_int_equal(w->result.outcome, KFX_OUTCOME_WAITING);
+    assert_condition(w, "Synced", "False", "InvalidName");
+    assert_says(w, "choose another");
+    run_named(w, "kube", UID, true);
+    assert_int_equal(w->result.outcome, KFX_OUTCOME_GONE);
+    assert_int_equal(
+        kfx_fake_count(&w->api, "POST") + kfx_fake_count(&w->api, "APPLY") + kfx_fake_count(&w->api, "DELETE"), 0);
+}
+
 static void test_version_is_recorded_first(void **state)
 {
     world_t *w = *state;
@@ -703,6 +724,7 @@ int main(void)
         T(test_takeover_pending),
         T(test_label_restored),
         T(test_teardown),
+        T(test_bad_name),
         T(test_version_is_recorded_first),
         T(test_version_stays),
         T(test_version_asked_for),

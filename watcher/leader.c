@@ -48,6 +48,7 @@ static void on_lead(void *ctx, uint64_t epoch)
         self->stop = true;
         return;
     }
+    kfx_watcher_announce_schema(self);
     kfx_watcher_mark_all(self);
     kfx_watcher_flush(self);
 }

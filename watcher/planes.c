@@ -148,6 +148,13 @@ static void clear_views(kfx_plane_t *plane)
     clear_promises(plane);
 }
 
+void kfx_plane_kept(kfx_plane_t *plane)
+{
+    plane->unkept = 0;
+    plane->unkept_tries = 0;
+    plane->unkept_until = 0;
+}
+
 void kfx_plane_forget(kfx_plane_t *plane)
 {
     clear_views(plane);
@@ -159,6 +166,7 @@ void kfx_plane_forget(kfx_plane_t *plane)
     plane->generation = 0;
     plane->fails = 0;
     plane->retry_at = 0;
+    kfx_plane_kept(plane);
     free(plane->status);
     plane->status = NULL;
 }

@@ -89,7 +89,10 @@ typedef struct kfx_plane {
     kfx_op_t op;      /* the one write (or read) that is on its way */
     unsigned fails;   /* of writes in a row */
     int64_t retry_at; /* no write before; 0: none failed */
-    int8_t counted;   /* slot in the gauges + 1, see stats.c */
+    uint32_t unkept;  /* kfx_status_words of a status that the API server took and did not keep; 0: none */
+    uint8_t unkept_tries;
+    int64_t unkept_until; /* it is not written again before; 0: not before something changes */
+    int8_t counted;       /* slot in the gauges + 1, see stats.c */
     struct kfx_plane *next_dirty;
 } kfx_plane_t;
 
@@ -110,6 +113,8 @@ void kfx_planes_each(kfx_planes_t *self, void (*fn)(void *ctx, kfx_plane_t *plan
  * changed. `fresh` is left to the watch: the answer to a write does not prove that the object is in the list that is
  * going on. */
 bool kfx_plane_update(kfx_plane_t *plane, kfx_seen_plane_t *seen);
+/* The API server keeps what is written to it, as far as we know. */
+void kfx_plane_kept(kfx_plane_t *plane);
 /* The ControlPlane is gone. */
 void kfx_plane_forget(kfx_plane_t *plane);
 

@@ -16,6 +16,8 @@ kfx_stats_t *kfx_stats_new(void)
     self->failures = kfx_counter("kubeflex_watcher_write_failures_total", "Writes that failed otherwise.", NULL);
     self->leading = kfx_gauge("kubeflex_watcher_leader", "1 while this process leads.", NULL);
     self->connected = kfx_gauge("kubeflex_bus_connected", "1 while the bus answers this process.", NULL);
+    self->crd_current = kfx_gauge("kubeflex_watcher_crd_current",
+                                  "1 while the API server's ControlPlane is the one this build knows.", NULL);
     self->ready_time = kfx_histogram("kubeflex_controlplane_ready_seconds", "From creation to the first Ready.", NULL);
 
     const kfx_type_info_t *type;

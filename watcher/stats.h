@@ -7,7 +7,7 @@
 
 typedef struct {
     kfx_metric_t *events, *results, *status_writes, *finalizer_writes, *conflicts, *failures, *leading, *connected,
-        *ready_time;
+        *crd_current, *ready_time;
     kfx_metric_t *planes[32]; /* by type and readiness */
     int64_t counts[32];
 } kfx_stats_t;

@@ -152,3 +152,22 @@ bool kfx_status_equal(const kfx_status_t *a, const kfx_status_t *b)
     }
     return true;
 }
+
+static uint32_t mix(uint32_t h, const char *text)
+{
+    for (; text && *text; text++)
+        h = (h ^ (unsigned char)*text) * 16777619u; /* FNV-1a */
+    return (h ^ 0xff) * 16777619u;                  /* a mark between the parts */
+}
+
+uint32_t kfx_status_words(const kfx_status_t *status)
+{
+    uint32_t h = mix(2166136261u, status->version) ^ (uint32_t)status->observed_generation;
+    h = mix(mix(h, status->secret_ns), status->secret_name);
+    h = mix(mix(h, status->secret_key), status->secret_in_cluster_key);
+    for (size_t i = 0; i < status->count; i++) {
+        const kfx_cond_t *c = &status->conds[i];
+        h = mix(mix(mix(mix(h, c->type), c->status), c->reason), c->message);
+    }
+    return h | 1;
+}

@@ -32,6 +32,9 @@ json_t *kfx_status_to_json(const kfx_status_t *status);
 const kfx_cond_t *kfx_status_cond(const kfx_status_t *status, const char *type);
 bool kfx_status_is(const kfx_status_t *status, const char *type, const char *value);
 /* Equal in everything that is written. */
+/* A number for what it says, whenever that was; never 0. */
+uint32_t kfx_status_words(const kfx_status_t *status);
+
 bool kfx_status_equal(const kfx_status_t *a, const kfx_status_t *b);
 
 #endif

@@ -132,8 +132,21 @@ static bool may_write(kfx_watcher_t *self, const kfx_plane_t *plane)
         return false; /* its answer marks the plane again */
     if (plane->retry_at == 0 || kfx_now_ms() >= plane->retry_at)
         return true;
-    kfx_writer_later(self, plane);
+    kfx_writer_later(self, plane->retry_at);
     return false;
+}
+
+/* What the API server did not keep the last time it would not keep now. */
+static bool is_unkept(kfx_watcher_t *self, const kfx_plane_t *plane, const kfx_status_t *status)
+{
+    if (!plane->unkept || plane->unkept != kfx_status_words(status))
+        return false;
+    if (plane->unkept_until == 0)
+        return true;
+    if (kfx_now_ms() >= plane->unkept_until)
+        return false;
+    kfx_writer_later(self, plane->unkept_until);
+    return true;
 }
 
 static void step_status(kfx_watcher_t *self, kfx_plane_t *plane, const kfx_stance_t *stance)
@@ -141,12 +154,18 @@ static void step_status(kfx_watcher_t *self, kfx_plane_t *plane, const kfx_stanc
     texts_t texts;
     kfx_merge_t in = {.plane = plane, .services = stance->count, .now = time(NULL)};
     settle_held(self, plane, stance);
+    char outdated[512];
     if (stance->reason)
         in.notes[in.note_count++] = (kfx_note_t){"Synced", stance->reason, stance->message};
+    else if (self->schema_known && !self->schema.records && !kfx_status_is(plane->status, "Synced", "True")) {
+        snprintf(outdated, sizeof outdated, KFX_SCHEMA_OUTDATED, self->schema.missing);
+        in.notes[in.note_count++] = (kfx_note_t){"Synced", "SchemaOutdated", outdated};
+    }
     add_outages(self, plane, stance, &in, &texts);
     kfx_status_t *status = kfx_merge(&in);
-    if (!status) {
+    if (!status || is_unkept(self, plane, status)) {
         ack_all(self, plane, stance);
+        free(status);
         return;
     }
     if (may_write(self, plane))

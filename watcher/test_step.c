@@ -33,6 +33,8 @@ static struct {
     size_t children;
 } sent;
 
+static int64_t later; /* of the last kfx_writer_later */
+
 static struct {
     kfx_plane_t *plane;
     kfx_op_t op;
@@ -112,10 +114,10 @@ void kfx_writer_submit(kfx_watcher_t *self, kfx_plane_t *plane, kfx_op_t op, jso
     written.count++;
 }
 
-void kfx_writer_later(kfx_watcher_t *self, const kfx_plane_t *plane)
+void kfx_writer_later(kfx_watcher_t *self, int64_t at)
 {
     (void)self;
-    (void)plane;
+    later = at;
 }
 
 void kfx_leader_stale(kfx_watcher_t *self, uint64_t epoch)
@@ -364,6 +366,58 @@ static void test_not_for_us(void **state)
     assert_int_equal(written.op, KFX_OP_FINALIZER); /* of an operator that was here before: deletion passes */
 }
 
+/* As land (), but the API server drops the version; writer.c remembers what it dropped it from. */
+static void land_pruned(kfx_plane_t *plane, int64_t until)
+{
+    kfx_status_t *meant = kfx_status_from_json(kfx_json_get(written.patch, "status"));
+    json_object_del(json_object_get(written.patch, "status"), "kubernetesVersion");
+    plane->unkept = kfx_status_words(meant);
+    plane->unkept_until = until;
+    free(meant);
+    land();
+}
+
+/* The API server drops a field of the status: it is not written over and over, what can be known is known, and the
+ * plane says what to do. */
+static void test_outdated_schema(void **state)
+{
+    (void)state;
+    w.schema_known = true;
+    w.schema = (kfx_schema_t){.missing = "status.kubernetesVersion"};
+    kfx_plane_t *p = create("cp1", "k8s");
+    land();
+    land();
+    assert_string_equal(reason_of("Synced"), "SchemaOutdated");
+    done_version("v1.36.3", true);
+    unsigned writes = written.count, acks = sent.acks;
+    land_pruned(p, 0);
+    assert_int_equal(written.count, writes);
+    assert_int_equal(sent.acks, acks + 1);
+    assert_int_equal(sent.events, 2);
+    assert_non_null(strstr(kfx_status_cond(p->status, "Synced")->message, "lacks: status.kubernetesVersion"));
+    done("storage", KFX_OUTCOME_OK, "StorageReady", true, "DatabaseReady");
+    assert_int_equal(written.count, writes + 1); /* other news are written */
+    land_pruned(p, 0);
+    assert_int_equal(written.count, writes + 1);
+
+    w.schema = (kfx_schema_t){.same = true, .records = true};
+    kfx_plane_kept(p); /* ours is served again, but not in use yet */
+    kfx_result_t result = {.kubernetes_version = "v1.36.3", .awaits_record = true};
+    kfx_result_condition(&result, "Synced", false, "WaitingForStorage", "%s", "");
+    done_with("reconcile.k8s", KFX_OUTCOME_WAITING, &result);
+    land_pruned(p, now + 200);
+    assert_null(written.patch);
+    assert_int_equal(later, now + 200);
+    now += 200;
+    kfx_watcher_mark(&w, p);
+    kfx_watcher_flush(&w);
+    land();
+    assert_null(written.patch);
+    assert_string_equal(p->status->version, "v1.36.3");
+    assert_string_equal(reason_of("Synced"), "WaitingForStorage");
+    assert_int_equal(sent.events, 3); /* the one that awaited it */
+}
+
 static void show_namespace(kfx_plane_t *plane, const char *owner, const char *hash, uint64_t fields)
 {
     static unsigned version = 5000;
@@ -601,6 +655,7 @@ int main(void)
         T(test_awaited_record),
         T(test_deletion),
         T(test_not_for_us),
+        T(test_outdated_schema),
         T(test_takeover_pending),
         T(test_namespace_of_ours),
         T(test_results_of_the_past),

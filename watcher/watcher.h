@@ -15,6 +15,7 @@
 #include "kube/events.h"
 #include "kube/lease.h"
 #include "watcher/judge.h"
+#include "watcher/schema.h"
 #include "watcher/sender.h"
 #include "watcher/stats.h"
 
@@ -43,6 +44,11 @@ typedef struct {
 
 typedef struct kfx_watches kfx_watches_t;
 
+/* With what is missing; for logs, Events and conditions. */
+#define KFX_SCHEMA_OUTDATED                                                                                            \
+    "the API server's definition of ControlPlane is not the one this KubeFlex was made for; apply the "                \
+    "CustomResourceDefinitions of this release (deploy/crds). It lacks: %s"
+
 typedef struct {
     kfx_watcher_opts_t opts;
     zloop_t *loop;
@@ -54,6 +60,8 @@ typedef struct {
 
     kfx_planes_t *planes;
     kfx_config_seen_t config;
+    kfx_schema_t schema; /* valid while schema_known */
+    bool schema_known;
     kfx_plane_t *dirty;
 
     kfx_lease_t *lease;
@@ -68,6 +76,7 @@ typedef struct {
     size_t service_count;
 
     int retry_timer, sweep_timer, tidy_timer; /* -1: not set */
+    int64_t retry_due;                        /* kfx_now_ms at which retry_timer fires */
     int exit_code;
     bool stop;
     kfx_stats_t *stats;
@@ -80,10 +89,12 @@ void kfx_watcher_flush(kfx_watcher_t *self); /* steps every dirty plane */
 
 /* writer.c */
 void kfx_writer_submit(kfx_watcher_t *self, kfx_plane_t *plane, kfx_op_t op, json_t *patch);
-void kfx_writer_later(kfx_watcher_t *self, const kfx_plane_t *plane); /* steps it again when its pause is over */
+void kfx_writer_later(kfx_watcher_t *self, int64_t at); /* steps every plane again at this kfx_now_ms */
 
 /* watches.c */
 kfx_watches_t *kfx_watches_start(kfx_watcher_t *self);
+/* An Event about the served definition where it is not ours; the leader's business. */
+void kfx_watcher_announce_schema(kfx_watcher_t *self);
 void kfx_watches_stop(kfx_watches_t **watches_p);
 /* Gives memory back to the system in a while: lists and snapshots are large, what is kept of them is small. */
 void kfx_watcher_tidy_later(kfx_watcher_t *self);

@@ -42,7 +42,7 @@ static const kind_t route = {"Route", "/apis/route.openshift.io/v1/routes", KFX_
 
 typedef struct {
     kfx_watcher_t *watcher;
-    const kind_t *kind; /* NULL: ControlPlanes, kubeflex-config */
+    const kind_t *kind; /* NULL: ControlPlanes, kubeflex-config, the definition */
     kfx_watch_t *watch;
     bool synced;
     bool failing;
@@ -51,7 +51,7 @@ typedef struct {
 
 struct kfx_watches {
     kfx_watcher_t *watcher;
-    slot_t planes, config, children[KFX_COUNT(kinds) + 1];
+    slot_t planes, config, crd, children[KFX_COUNT(kinds) + 1];
     bool routes_known; /* whether the API serves them */
     int routes_timer;
     bool routes_busy, closing;
@@ -304,6 +304,63 @@ static void on_config(void *ctx, kfx_watch_event_t event, void *item, const kfx_
     free(item);
 }
 
+/* ---- the definition of ControlPlane ----------------------------------------------------------------------------- */
+
+static void *reduce_crd(void *ctx, const json_t *object)
+{
+    (void)ctx;
+    return kfx_schema_compare(object);
+}
+
+static void kept(void *ctx, kfx_plane_t *plane)
+{
+    (void)ctx;
+    kfx_plane_kept(plane);
+}
+
+void kfx_watcher_announce_schema(kfx_watcher_t *self)
+{
+    const kfx_schema_t *schema = &self->schema;
+    kfx_object_ref_t about = {.api_version = "apiextensions.k8s.io/v1",
+                              .kind = "CustomResourceDefinition",
+                              .name = KFX_CRD_NAME,
+                              .uid = schema->uid};
+    if (self->leading && self->schema_known && !schema->same)
+        kfx_events_emit(self->events, &about, "Warning", "SchemaOutdated", "Start", KFX_SCHEMA_OUTDATED,
+                        schema->missing);
+}
+
+static void take_schema(kfx_watcher_t *self, const kfx_schema_t *schema)
+{
+    bool changed = !self->schema_known || strcmp(self->schema.missing, schema->missing) != 0;
+    self->schema = *schema;
+    self->schema_known = true;
+    kfx_metric_set(self->stats->crd_current, schema->same);
+    if (!changed)
+        return;
+    if (schema->same)
+        kfx_log_info("the API server's ControlPlane is the one this build knows", NULL);
+    else
+        kfx_log_warn("the API server's ControlPlane is not the one this build knows: apply this release's deploy/crds",
+                     "missing", schema->missing, NULL);
+    kfx_watcher_announce_schema(self);
+    kfx_planes_each(self->planes, kept, self);
+    kfx_watcher_mark_all(self);
+}
+
+/* Nothing waits for it: without the right to read it, or while it is away, all goes on as if it were right. */
+static void on_crd(void *ctx, kfx_watch_event_t event, void *item, const kfx_error_t *err)
+{
+    slot_t *slot = ctx;
+    if (event == KFX_WATCH_SYNC_END)
+        note_works(slot, KFX_CRD_NAME);
+    else if (event == KFX_WATCH_ERROR)
+        note_error(slot, KFX_CRD_NAME, err);
+    else if (item && event != KFX_WATCH_DELETED)
+        take_schema(slot->watcher, item);
+    free(item);
+}
+
 /* ---- start ------------------------------------------------------------------------------------------------------ */
 
 static void start_child(kfx_watches_t *self, slot_t *slot, const kind_t *kind)
@@ -387,6 +444,15 @@ kfx_watches_t *kfx_watches_start(kfx_watcher_t *watcher)
                                .ctx = &self->config};
     self->config.watch = kfx_watch_start(watcher->mailbox, &config);
 
+    self->crd.watcher = watcher;
+    kfx_watch_spec_t crd = {.path = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions",
+                            .field_selector = "metadata.name=" KFX_CRD_NAME,
+                            .reduce = reduce_crd,
+                            .on_event = on_crd,
+                            .free_item = free,
+                            .ctx = &self->crd};
+    self->crd.watch = kfx_watch_start(watcher->mailbox, &crd);
+
     for (size_t i = 0; i < KFX_COUNT(kinds); i++)
         start_child(self, &self->children[i], &kinds[i]);
     ask_routes(self);
@@ -401,6 +467,7 @@ void kfx_watches_stop(kfx_watches_t **watches_p)
     *watches_p = NULL;
     kfx_watch_stop(&self->planes.watch);
     kfx_watch_stop(&self->config.watch);
+    kfx_watch_stop(&self->crd.watch);
     for (size_t i = 0; i < KFX_COUNT(self->children); i++)
         kfx_watch_stop(&self->children[i].watch);
     if (self->routes_timer != -1)

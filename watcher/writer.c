@@ -1,12 +1,14 @@
 /* watcher/writer.c: finalizer and status writes: one at a time per plane, bound to uid and resourceVersion, so that a
  * conflict means "look again and merge again", never "overwrite". */
 #include "base/clock.h"
+#include "base/json.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "watcher/watcher.h"
 
 #define RETRY_BASE_MS 200
 #define RETRY_CAP_MS 30000
+#define UNKEPT_TRIES 8 /* in about a minute; a new definition takes effect some time after the watch shows it */
 
 typedef struct {
     kfx_watcher_t *watcher;
@@ -37,15 +39,18 @@ static void pause_plane(kfx_watcher_t *self, kfx_plane_t *plane)
 {
     int64_t ms = kfx_backoff_ms(plane->fails++, RETRY_BASE_MS, RETRY_CAP_MS);
     plane->retry_at = kfx_now_ms() + ms;
-    if (self->retry_timer == -1)
-        self->retry_timer = zloop_timer(self->loop, (size_t)ms + 1, 1, on_retry, self);
+    kfx_writer_later(self, plane->retry_at);
 }
 
-void kfx_writer_later(kfx_watcher_t *self, const kfx_plane_t *plane)
+void kfx_writer_later(kfx_watcher_t *self, int64_t at)
 {
-    int64_t left = plane->retry_at - kfx_now_ms();
-    if (self->retry_timer == -1)
-        self->retry_timer = zloop_timer(self->loop, (size_t)(left > 0 ? left : 0) + 1, 1, on_retry, self);
+    int64_t left = at - kfx_now_ms();
+    if (self->retry_timer != -1 && self->retry_due <= at)
+        return;
+    if (self->retry_timer != -1)
+        zloop_timer_end(self->loop, self->retry_timer);
+    self->retry_due = at;
+    self->retry_timer = zloop_timer(self->loop, (size_t)(left > 0 ? left : 0) + 1, 1, on_retry, self);
 }
 
 static bool still_ours(const call_t *call)
@@ -82,7 +87,25 @@ static void read_again(call_t *call)
                     call);
 }
 
-static void landed(call_t *call, kfx_op_t op, const json_t *answer)
+/* A definition without some field, or a webhook: writing the same again at once would go on for ever. */
+static void check_kept(kfx_watcher_t *self, kfx_plane_t *plane, const kfx_request_t *req, const kfx_status_t *kept)
+{
+    kfx_status_t *meant = kfx_status_from_json(kfx_json_get(req->body, "status"));
+    uint32_t words = meant && !kfx_status_equal(meant, kept) ? kfx_status_words(meant) : 0;
+    free(meant);
+    if (words != plane->unkept)
+        kfx_plane_kept(plane);
+    if (!words)
+        return;
+    if (!plane->unkept)
+        kfx_log_warn("the API server did not keep a status as it was written", "plane", plane->name, "uid", plane->uid,
+                     NULL);
+    bool hope = (!self->schema_known || self->schema.records) && plane->unkept_tries < UNKEPT_TRIES;
+    plane->unkept = words;
+    plane->unkept_until = hope ? kfx_now_ms() + kfx_backoff_ms(plane->unkept_tries++, RETRY_BASE_MS, RETRY_CAP_MS) : 0;
+}
+
+static void landed(call_t *call, kfx_op_t op, const kfx_request_t *req)
 {
     kfx_watcher_t *self = call->watcher;
     kfx_plane_t *plane = call->plane;
@@ -90,11 +113,13 @@ static void landed(call_t *call, kfx_op_t op, const json_t *answer)
     plane->fails = 0;
     plane->retry_at = 0;
     kfx_metric_add(op == KFX_OP_STATUS ? self->stats->status_writes : self->stats->finalizer_writes, 1);
-    kfx_seen_plane_t *seen = kfx_reduce_plane(answer);
+    kfx_seen_plane_t *seen = kfx_reduce_plane(req->answer);
     if (!seen || strcmp(seen->uid, call->uid) != 0) {
         kfx_seen_plane_free(seen);
         return; /* the watch will show it */
     }
+    if (op == KFX_OP_STATUS)
+        check_kept(self, plane, req, seen->status);
     if (op == KFX_OP_STATUS && self->leading) {
         kfx_announce_status(self, plane, call->before, seen->status);
         if (plane->timed && first_ready && kfx_status_is(seen->status, "Ready", "True")) {
@@ -117,7 +142,7 @@ static void on_written(void *ctx, kfx_request_t *req)
     self->writes--;
     if (still_ours(call)) {
         switch (req->error.code) {
-        case KFX_OK: landed(call, op, req->answer); break;
+        case KFX_OK: landed(call, op, req); break;
         case KFX_E_CONFLICT:
             kfx_metric_add(self->stats->conflicts, 1);
             /* Where the watch has shown the newer one meanwhile, merge with that; else fetch it. */

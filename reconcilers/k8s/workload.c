@@ -8,7 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 
-extern const kfx_manifest_file_t kfx_k8s_manifests[]; /* made by embed.py */
+extern const kfx_embedded_t kfx_k8s_manifests[]; /* made by embed.py */
 
 #define RUN_AS_USER 65532 /* "nonroot" of distroless images */
 

@@ -3,6 +3,7 @@
 
 usage: test_watcher.py WATCHER BUS WORKER
 """
+import json
 import os
 import sys
 import time
@@ -10,6 +11,7 @@ import traceback
 
 from cluster import PLANES, Fleet, wait
 
+CRD = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/controlplanes.tenancy.kflex.kubestellar.org"
 FINALIZER = "kflex.kubestellar.org/finalizer"
 LABEL = "kflex.kubestellar.org/controlplane"
 
@@ -302,6 +304,49 @@ class Tests:
         wait("calm", calm)
         time.sleep(2)
         assert sample() == last[0], f"{last[0]} became {sample()}"
+
+    def test_9b_outdated_definition(self):
+        """The Go operator's definition is served: metric, Event and condition say so, nothing is written over and over, and
+        all goes on when ours is there again."""
+        f = self.f
+        name = f.name("f")
+        crd = f.api.get(CRD)
+        ours = crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
+        older = json.loads(json.dumps(ours))
+        for schema in (older, older["properties"]["spec"]["properties"]["type"]):
+            del schema["x-kubernetes-validations"]
+        for part in ("spec", "status"):
+            del older["properties"][part]["properties"]["kubernetesVersion"]
+
+        def serve(schema):
+            crd = f.api.get(CRD)
+            crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"] = schema
+            f.api.call("PUT", CRD, crd)
+        assert f.metric(self.leading, "kubeflex_watcher_crd_current") == 1
+        serve(older)
+        try:
+            wait("the metric", lambda: f.metric(self.leading, "kubeflex_watcher_crd_current") == 0)
+            f.script("reconcile.k8s", name, "outcome WAITING", "version v1.36.3", "awaits")
+            f.plane("f")
+            self.reconciler.task(name)
+            synced = wait("SchemaOutdated", lambda: (c := conditions(f.seen(name)).get("Synced", {})).get("reason") ==
+                          "SchemaOutdated" and c)
+            assert "status.kubernetesVersion" in synced["message"] and "deploy/crds" in synced["message"], synced
+            wait("the Event", lambda: [
+                e for e in f.api.get("/apis/events.k8s.io/v1/namespaces/default/events")["items"]
+                if e["reason"] == "SchemaOutdated" and e["regarding"]["name"] == crd["metadata"]["name"]])
+            wait("StorageReady", lambda: is_true(f, name, "StorageReady"))
+            rv = f.seen(name)["metadata"]["resourceVersion"]
+            writes = f.metric(self.leading, "kubeflex_watcher_writes_total")
+            f.api.merge(f"{PLANES}/{name}", {"metadata": {"labels": {"poke": "1"}}})  # makes it think again
+            wait("the label is seen", lambda: f.seen(name)["metadata"]["resourceVersion"] != rv)
+            self.reconciler.no_task(name, 0.5)
+            assert f.metric(self.leading, "kubeflex_watcher_writes_total") <= writes + 1, "a status is written over and over"
+        finally:
+            serve(ours)
+        assert self.reconciler.task(name, version="v1.36.3")
+        assert f.metric(self.leading, "kubeflex_watcher_crd_current") == 1
+        f.script("reconcile.k8s", name)
 
     def test_a_delete(self):
         f, name = self.f, self.f.name("a")

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Writes a C source with the text of manifest files: embed.py OUTPUT SYMBOL FILE…
+"""Writes a C source with the text of YAML files: embed.py OUTPUT SYMBOL FILE…
 
-The result defines `const kfx_manifest_file_t SYMBOL[]`, ended by an entry without a name. A manifest's name is its file
-name without ".yaml".
+The result defines `const kfx_embedded_t SYMBOL[]` (base/embedded.h), ended by an entry without a name. A text's name is its
+file name without ".yaml".
 """
 import pathlib
 import sys
@@ -28,11 +28,11 @@ def c_string(data: bytes) -> str:
 
 def main() -> None:
     output, symbol, files = sys.argv[1], sys.argv[2], sys.argv[3:]
-    lines = ["/* Made by reconcilers/embed.py from the manifests: do not edit. */",
-             '#include "reconcilers/manifest.h"', "",
+    lines = ["/* Made by base/embed.py: do not edit. */",
+             '#include "base/embedded.h"', "",
              "/* Every compiler we build with takes longer literals than ISO C99 promises. */",
-             '#pragma GCC diagnostic ignored "-Woverlength-strings"', "", f"extern const kfx_manifest_file_t {symbol}[];",
-             f"const kfx_manifest_file_t {symbol}[] = {{"]
+             '#pragma GCC diagnostic ignored "-Woverlength-strings"', "", f"extern const kfx_embedded_t {symbol}[];",
+             f"const kfx_embedded_t {symbol}[] = {{"]
     for name in files:
         path = pathlib.Path(name)
         lines += [f'    {{"{path.stem}",', c_string(path.read_bytes()) + "},"]
