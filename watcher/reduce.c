@@ -103,8 +103,8 @@ static void read_fields(const json_t *object, kfx_seen_child_t *self)
     KFX_FREE char *text = kfx_json_canonical(ours);
     char hex[KFX_SHA256_HEX_SIZE];
     kfx_sha256_hex(text, strlen(text), hex);
-    hex[KFX_HASH_SIZE - 1] = '\0';
-    self->fields = strtoull(hex, NULL, 16) | 1; /* never 0 */
+    hex[16] = '\0';
+    self->fields = strtoull(hex, NULL, 16) | 1; /* 64 bits of it, never 0 */
     self->touched = their_time >= 0 && their_time >= our_time;
 }
 

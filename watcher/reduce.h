@@ -11,7 +11,7 @@
 
 #define KFX_SEEN_RV_SIZE 24    /* an unsigned 64-bit number has 20 digits */
 #define KFX_SEEN_UID_SIZE 40   /* a UUID has 36 characters */
-#define KFX_HASH_SIZE 17       /* 16 hex digits of SHA-256 */
+#define KFX_HASH_SIZE 32       /* an applied-hash, as long as a digest carries it (proto.h): kine-dsn's has two parts */
 #define KFX_CHILD_NAME_MAX 127 /* what a digest carries (proto.h) */
 
 /* Objects whose name, uid or resourceVersion does not fit are left out whole: a cut uid would be another object. */
@@ -36,7 +36,7 @@ typedef struct {
     char name[KFX_CHILD_NAME_MAX + 1];
     char uid[KFX_SEEN_UID_SIZE];
     char rv[KFX_SEEN_RV_SIZE];
-    char hash[32];                 /* annotation applied-hash */
+    char hash[KFX_HASH_SIZE];      /* annotation applied-hash */
     char owner[KFX_SEEN_UID_SIZE]; /* uid of the controller ownerReference */
     uint64_t fields; /* first 16 hex digits of SHA-256 over what our field manager owns; 0: it owns nothing */
     bool touched;    /* somebody else's fields are as new as ours, or newer */

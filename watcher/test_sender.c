@@ -111,6 +111,22 @@ static void test_config(void **state)
     done_with();
 }
 
+/* The agent knows its Secret by the first part of the hash and its password by the second; cut, each of its tasks would
+ * write the Secret again, and a new password would roll no pod. */
+static void test_hash_of_two_parts(void **state)
+{
+    (void)state;
+    kfx_plane_t *p = new_plane();
+    show(p, seen("Secret", KFX_SECRET_DSN, "20", "2b1326b6d9beb3d5-428a170e"));
+    tell(p, RECONCILE);
+    kfx_digest_t *d = kfx_plane_digest(p, services[STORAGE], &config);
+    assert_string_equal(kfx_digest_child(d, "Secret", KFX_SECRET_DSN)->hash, "2b1326b6d9beb3d5-428a170e");
+    kfx_digest_free(d);
+    show(p, seen("Secret", KFX_SECRET_DSN, "21", "2b1326b6d9beb3d5-00000000"));
+    assert_int_equal(decide(p, RECONCILE), KFX_SEND_NOW);
+    done_with();
+}
+
 /* The watch shows what the running task writes, before and after its DONE. */
 static void test_echo(void **state)
 {
@@ -346,6 +362,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_first_and_generation),
         cmocka_unit_test(test_config),
+        cmocka_unit_test(test_hash_of_two_parts),
         cmocka_unit_test(test_echo),
         cmocka_unit_test(test_others_writes),
         cmocka_unit_test(test_unready_during_a_write),
