@@ -130,6 +130,7 @@ typedef struct kfx_xfer {
     bool (*on_data)(struct kfx_xfer *xfer, const char *data, size_t len); /* false aborts the transfer */
     void (*on_done)(struct kfx_xfer *xfer, CURLcode rc);                  /* removed from the CURLM already */
     void *owner;
+    bool stream; /* its handle has a small buffer */
     char errbuf[CURL_ERROR_SIZE];
 } kfx_xfer_t;
 

@@ -241,6 +241,7 @@ int kfx_xfer_prepare(kfx_io_t *io, kfx_xfer_t *xfer, const kfx_call_t *call, kfx
     if (transport->tls)
         kfx_transport_tls(transport, easy);
     set_method(easy, call);
+    xfer->stream = call->stream;
     if (call->stream)
         curl_easy_setopt(easy, CURLOPT_BUFFERSIZE, STREAM_BUFFER);
     /* A stream is not to be compressed; where a proxy does it all the same, it is understood. */
@@ -271,7 +272,11 @@ void kfx_xfer_end(kfx_io_t *io, kfx_xfer_t *xfer)
     if (xfer->channel)
         curl_multi_remove_handle(xfer->channel->multi, xfer->easy);
     xfer->channel = NULL;
-    if (xfer->easy)
+    /* libcurl 7.88 may keep the buffer of a handle that had to wait for its connection. curl_easy_reset then sets the
+     * usual size without making it that large, and the next exchange writes beyond its end. */
+    if (xfer->easy && xfer->stream)
+        curl_easy_cleanup(xfer->easy);
+    else if (xfer->easy)
         kfx_io_easy_done(io, xfer->easy);
     xfer->easy = NULL;
     for (struct curl_slist *h = xfer->headers; h; h = h->next)
