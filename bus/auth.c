@@ -1,8 +1,11 @@
 /* bus/auth.c: see auth.h. ZAP is ZeroMQ RFC 27. */
 #include "bus/auth.h"
 
+#include "base/clock.h"
+#include "base/health.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "bus/grumble.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -84,20 +87,28 @@ int kfx_role_check(const kfx_role_t *role, const kfx_msg_t *msg, kfx_error_t *er
 
 typedef struct {
     char role[KFX_SERVICE_SIZE];
-    uint8_t key[KEY_SIZE];
+    uint8_t key[KEY_SIZE], before[KEY_SIZE];
     unsigned generation;
+    int64_t before_until; /* 0: there is none before */
 } grant_t;
 
 struct kfx_auth {
     grant_t grants[KFX_ROLES_MAX];
     size_t count;
+    int64_t window_ms;
     zsock_t *zap;
     zloop_t *loop;
+    kfx_grumble_t *grumble;
+    kfx_metric_t *refused;
 };
 
-kfx_auth_t *kfx_auth_new(void)
+kfx_auth_t *kfx_auth_new(int64_t window_ms)
 {
-    return kfx_xcalloc(1, sizeof(kfx_auth_t));
+    kfx_auth_t *self = kfx_xcalloc(1, sizeof(kfx_auth_t));
+    self->window_ms = window_ms;
+    self->grumble = kfx_grumble_new();
+    self->refused = kfx_counter("kubeflex_bus_connections_refused_total", "Connections refused for their key", NULL);
+    return self;
 }
 
 void kfx_auth_destroy(kfx_auth_t **self_p)
@@ -109,6 +120,7 @@ void kfx_auth_destroy(kfx_auth_t **self_p)
         zloop_reader_end(self->loop, self->zap);
         zsock_destroy(&self->zap);
     }
+    kfx_grumble_destroy(&self->grumble);
     free(self);
     *self_p = NULL;
 }
@@ -121,7 +133,7 @@ static grant_t *grant_of(kfx_auth_t *self, const char *role)
     return NULL;
 }
 
-bool kfx_auth_set(kfx_auth_t *self, const char *role, const char *public_key)
+bool kfx_auth_set(kfx_auth_t *self, const char *role, const char *public_key, int64_t now)
 {
     uint8_t key[KEY_SIZE];
     if (strlen(public_key) != KFX_Z85_SIZE - 1 || !zmq_z85_decode(key, public_key))
@@ -136,38 +148,66 @@ bool kfx_auth_set(kfx_auth_t *self, const char *role, const char *public_key)
         grant = &self->grants[self->count++];
         kfx_copy(grant->role, sizeof(grant->role), role);
     }
+    if (replaced) {
+        memcpy(grant->before, grant->key, KEY_SIZE);
+        grant->before_until = now + self->window_ms;
+    }
     memcpy(grant->key, key, KEY_SIZE);
     grant->generation++;
     return replaced;
 }
 
-bool kfx_auth_admit(const kfx_auth_t *self, const char *domain, const uint8_t *key, size_t size,
+bool kfx_auth_admit(const kfx_auth_t *self, const char *domain, const uint8_t *key, size_t size, int64_t now,
                     char user[KFX_ZAP_USER_SIZE])
 {
     if (size != KEY_SIZE)
         return false;
     for (size_t i = 0; i < self->count; i++) {
         const grant_t *grant = &self->grants[i];
-        if (memcmp(grant->key, key, KEY_SIZE) != 0)
+        bool before = now < grant->before_until && memcmp(grant->before, key, KEY_SIZE) == 0;
+        if (!before && memcmp(grant->key, key, KEY_SIZE) != 0)
             continue;
         bool tap = strcmp(grant->role, "tap") == 0;
         if (strcmp(domain, tap ? KFX_ZAP_TAP : KFX_ZAP_WORK) != 0)
             return false;
-        snprintf(user, KFX_ZAP_USER_SIZE, "%s#%u", grant->role, grant->generation);
+        snprintf(user, KFX_ZAP_USER_SIZE, "%s#%u", grant->role, grant->generation - before);
         return true;
     }
     return false;
 }
 
-int kfx_auth_role(const kfx_auth_t *self, const char *user, kfx_role_t *out, kfx_error_t *err)
+int kfx_auth_role(const kfx_auth_t *self, const char *user, int64_t now, kfx_role_t *out, bool *renew, kfx_error_t *err)
 {
     for (size_t i = 0; user && i < self->count; i++) {
-        char expected[KFX_ZAP_USER_SIZE];
-        snprintf(expected, sizeof(expected), "%s#%u", self->grants[i].role, self->grants[i].generation);
-        if (strcmp(expected, user) == 0)
-            return kfx_role_parse(self->grants[i].role, out, err);
+        const grant_t *grant = &self->grants[i];
+        size_t len = strlen(grant->role);
+        if (strncmp(user, grant->role, len) != 0 || user[len] != '#')
+            continue;
+        unsigned long generation = strtoul(user + len + 1, NULL, 10);
+        *renew = generation + 1 == grant->generation && now < grant->before_until;
+        if (*renew || generation == grant->generation)
+            return kfx_role_parse(grant->role, out, err);
     }
     return kfx_error_set(err, KFX_E_UNAUTHORIZED, "the key of this connection is not valid any more");
+}
+
+bool kfx_auth_taps_ended(kfx_auth_t *self, int64_t now)
+{
+    grant_t *grant = grant_of(self, "tap");
+    if (!grant || !grant->before_until || now < grant->before_until)
+        return false;
+    grant->before_until = 0;
+    return true;
+}
+
+static void refused(kfx_auth_t *self, const char *address, const char *domain)
+{
+    uint64_t unsaid;
+    kfx_metric_add(self->refused, 1);
+    KFX_FREE char *peer = kfx_xasprintf("%s %s", address ? address : "", domain ? domain : "");
+    if (kfx_grumble_may(self->grumble, peer, kfx_now_ms(), &unsaid))
+        kfx_log_warn("connection refused: unknown key", "address", address, "domain", domain, "unsaid",
+                     kfx_log_num(unsaid), NULL);
 }
 
 /* version, request id, domain, address, routing id, mechanism, credentials … */
@@ -186,9 +226,9 @@ static int on_zap(zloop_t *loop, zsock_t *reader, void *arg)
     char *mechanism = zmsg_popstr(request);
     zframe_t *key = zmsg_pop(request);
     if (version && strcmp(version, "1.0") == 0 && domain && mechanism && strcmp(mechanism, "CURVE") == 0 && key)
-        good = kfx_auth_admit(self, domain, zframe_data(key), zframe_size(key), user);
+        good = kfx_auth_admit(self, domain, zframe_data(key), zframe_size(key), kfx_now_ms(), user);
     if (!good)
-        kfx_log_warn("connection refused: unknown key", "address", address, "domain", domain, NULL);
+        refused(self, address, domain);
     zsock_send(reader, "ssssss", "1.0", id ? id : "", good ? "200" : "400", good ? "OK" : "unknown key", user, "");
     zstr_free(&version);
     zstr_free(&id);

@@ -1,8 +1,9 @@
 /* bus/auth.h: who may say what. A CURVE public key maps to a role, a role to what it may send; the ZAP user id that
  * libzmq attaches to each message carries the role, so that no message is believed about who sent it.
  *
- * The user id is "<role>#<generation>": when a role's key is replaced its generation goes up, and connections made with
- * the old key are refused from then on. Single-threaded: the broker's loop.
+ * The user id is "<role>#<generation>": when a role's key is replaced its generation goes up. For a while, the window,
+ * the key before is as good as the new one; connections made with it are told to renew (PONG). Afterwards they are
+ * refused. Times are kfx_now_ms. Single-threaded: the broker's loop.
  */
 #ifndef KFX_BUS_AUTH_H
 #define KFX_BUS_AUTH_H
@@ -36,15 +37,22 @@ typedef struct kfx_auth kfx_auth_t;
 #define KFX_ZAP_TAP "tap"   /* … of the XPUB: role tap */
 #define KFX_ZAP_USER_SIZE 80
 
-kfx_auth_t *kfx_auth_new(void);
+#define KFX_KEY_WINDOW_MS 60000
+
+/* window_ms: how long a key is good after it was replaced. */
+kfx_auth_t *kfx_auth_new(int64_t window_ms);
 void kfx_auth_destroy(kfx_auth_t **self_p);
 /* Sets the key (Z85) of a role. True when it replaced another one. */
-bool kfx_auth_set(kfx_auth_t *self, const char *role, const char *public_key);
+bool kfx_auth_set(kfx_auth_t *self, const char *role, const char *public_key, int64_t now);
 /* The decision of ZAP, pure: key is 32 bytes. On true the user id is filled. */
-bool kfx_auth_admit(const kfx_auth_t *self, const char *domain, const uint8_t *key, size_t size,
+bool kfx_auth_admit(const kfx_auth_t *self, const char *domain, const uint8_t *key, size_t size, int64_t now,
                     char user[KFX_ZAP_USER_SIZE]);
-/* The role a user id stands for. -1 with UNAUTHORIZED where the key behind it was replaced. */
-int kfx_auth_role(const kfx_auth_t *self, const char *user, kfx_role_t *out, kfx_error_t *err);
+/* The role a user id stands for; *renew: its key was replaced and ends soon. -1 with UNAUTHORIZED where it has ended.
+ */
+int kfx_auth_role(const kfx_auth_t *self, const char *user, int64_t now, kfx_role_t *out, bool *renew,
+                  kfx_error_t *err);
+/* True once after a key of role tap has ended: nobody can tell which taps it let in, so all have to come again. */
+bool kfx_auth_taps_ended(kfx_auth_t *self, int64_t now);
 
 /* Answers ZAP requests in the loop (one handler a process). Before any socket is bound. */
 int kfx_auth_serve(kfx_auth_t *self, zloop_t *loop, kfx_error_t *err);

@@ -12,8 +12,6 @@
 #define HOUSE_MS 500         /* housekeeping: beats, expiry, gauges */
 #define BATCH 64             /* messages handled before timers get their turn */
 #define WATCHER_GONE_MS 6000 /* a watcher that is silent this long has no session any more */
-#define GRUMBLE_MS 60000     /* refusals of a peer are logged at most this often */
-#define GRUMBLE_PEERS_MAX 1024
 #define REFUSALS "kubeflex_bus_refusals_total"
 #define REFUSALS_HELP "Messages refused, by the service they were for"
 
@@ -46,33 +44,29 @@ void kfx_broker_show(kfx_broker_t *self, bool out, zframe_t *id, const char *pee
     kfx_tap_publish(self->tap, &meta, kind, env, frames_p);
 }
 
-static void grumble(kfx_broker_t *self, zframe_t *id, const kfx_peer_t *peer, const kfx_msg_t *msg,
+/* A connection makes a new identity each time: the peer is its address and role, where those are known. */
+static void grumble(kfx_broker_t *self, zframe_t *id, const kfx_peer_t *peer, const char *address, const kfx_msg_t *msg,
                     const kfx_error_t *why)
 {
     char hex[KFX_IDENTITY_HEX_SIZE];
+    uint64_t unsaid;
     kfx_peer_hex(id, hex);
-    int64_t now = kfx_now_ms();
-    int64_t *last = zhashx_lookup(self->grumbled, hex);
-    if (last && now - *last < GRUMBLE_MS)
+    KFX_FREE char *who = kfx_xasprintf("%s %s", address[0] ? address : hex, peer ? peer->role.name : "");
+    if (!kfx_grumble_may(self->grumble, who, kfx_now_ms(), &unsaid))
         return;
-    if (zhashx_size(self->grumbled) >= GRUMBLE_PEERS_MAX)
-        zhashx_purge(self->grumbled);
-    int64_t *when = kfx_xcalloc(1, sizeof(*when));
-    *when = now;
-    zhashx_update(self->grumbled, hex, when);
     kfx_log_warn("message refused", "peer", peer ? peer->sender : msg->env.sender, "role", peer ? peer->role.name : "",
-                 "identity", hex, "kind", kfx_kind_name(msg->kind), "key", msg->env.key, "reason",
-                 kfx_code_name(why->code), "error", why->msg, NULL);
+                 "address", address, "identity", hex, "kind", kfx_kind_name(msg->kind), "key", msg->env.key, "reason",
+                 kfx_code_name(why->code), "error", why->msg, "unsaid", kfx_log_num(unsaid), NULL);
 }
 
-void kfx_broker_refuse(kfx_broker_t *self, zframe_t *id, const kfx_peer_t *peer, const kfx_msg_t *msg,
-                       const kfx_error_t *why)
+void kfx_broker_refuse(kfx_broker_t *self, zframe_t *id, const kfx_peer_t *peer, const char *address,
+                       const kfx_msg_t *msg, const kfx_error_t *why)
 {
     kfx_line_t *line = kfx_broker_line(self, peer && peer->role.service[0] ? peer->role.service : msg->env.service);
     kfx_metric_add(line ? line->refusals : self->refusals, 1);
     if (line)
         line->refusal_count++;
-    grumble(self, id, peer, msg, why);
+    grumble(self, id, peer, address, msg, why);
     kfx_envelope_t env = {
         .code = why->code, .seq = msg->env.seq, .task = msg->env.task, .lease = msg->env.lease, .epoch = self->epoch};
     kfx_copy(env.sender, sizeof(env.sender), self->instance);
@@ -293,6 +287,30 @@ static void show_stats(kfx_broker_t *self, int64_t now)
         show_line(self, &self->lines[i], now);
 }
 
+static zsock_t *bind_socket(int type, const char *endpoint, const char *domain, const kfx_bus_keys_t *keys,
+                            kfx_error_t *err);
+
+/* libzmq cannot end one connection of a bound socket: where a tap's key has ended the socket is made anew, and the taps
+ * that are still let in come back by themselves. Its port may stay taken for a moment: then the next turn tries again.
+ */
+static void tend_tap(kfx_broker_t *self, int64_t now)
+{
+    if (!self->auth || !self->tap_endpoint[0])
+        return;
+    if (kfx_auth_taps_ended(self->auth, now)) {
+        kfx_log_info("a key of role tap has ended: taps are cut", NULL);
+        kfx_tap_destroy(&self->tap);
+    }
+    if (self->tap)
+        return;
+    kfx_error_t err = KFX_ERROR_INIT;
+    zsock_t *xpub = bind_socket(ZMQ_XPUB, self->tap_endpoint, KFX_ZAP_TAP, &self->keys, &err);
+    if (xpub)
+        self->tap = kfx_tap_new(self->loop, &xpub);
+    else
+        kfx_log_debug("tap not bound yet", "error", err.msg, NULL);
+}
+
 static int on_house(zloop_t *loop, int timer_id, void *arg)
 {
     (void)loop;
@@ -304,6 +322,7 @@ static int on_house(zloop_t *loop, int timer_id, void *arg)
     turn(self);
     measure(self, now);
     show_stats(self, now);
+    tend_tap(self, now);
     return 0;
 }
 
@@ -397,22 +416,17 @@ static void add_lines(kfx_broker_t *self, int64_t hold_until)
     add_line(self, KFX_SERVICE_STORAGE, hold_until);
 }
 
-static void free_item(void **item)
-{
-    free(*item);
-    *item = NULL;
-}
-
 kfx_broker_t *kfx_broker_new(zloop_t *loop, const kfx_broker_opts_t *opts, kfx_error_t *err)
 {
     kfx_broker_t *self = kfx_xcalloc(1, sizeof(*self));
     self->loop = loop;
     self->auth = opts->keys ? opts->auth : NULL;
     self->due_timer = self->house_timer = -1;
+    if (opts->keys)
+        self->keys = *opts->keys;
     kfx_copy(self->instance, sizeof(self->instance), opts->instance ? opts->instance : "");
     self->peers = kfx_peers_new();
-    self->grumbled = zhashx_new();
-    zhashx_set_destructor(self->grumbled, free_item);
+    self->grumble = kfx_grumble_new();
     self->messages = kfx_counter("kubeflex_bus_messages_total", "Messages received", NULL);
     self->refusals = kfx_counter(REFUSALS, REFUSALS_HELP, "service=\"\"");
     self->sessions = kfx_gauge("kubeflex_bus_sessions", "Sessions of watchers and workers", NULL);
@@ -453,7 +467,8 @@ void kfx_broker_destroy(kfx_broker_t **self_p)
     for (size_t i = 0; i < self->line_count; i++)
         kfx_queue_destroy(&self->lines[i].queue);
     kfx_peers_destroy(&self->peers);
-    zhashx_destroy(&self->grumbled);
+    kfx_grumble_destroy(&self->grumble);
+    kfx_wipe(&self->keys, sizeof(self->keys));
     free(self->work_endpoint);
     free(self->tap_endpoint);
     free(self);

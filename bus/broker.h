@@ -16,7 +16,7 @@ typedef struct {
     const char *work;           /* endpoint of the ROUTER: tcp with port 5570, or ipc:///tmp/x */
     const char *tap;            /* of the XPUB; NULL or "": no tap */
     const kfx_bus_keys_t *keys; /* the server's pair; NULL: no CURVE, ipc:// and inproc:// only */
-    const kfx_auth_t *auth;     /* with keys: whose keys are known; borrowed, may change */
+    kfx_auth_t *auth;           /* with keys: whose keys are known; borrowed, may change */
     const char *instance;
     int64_t hold_ms; /* how long keys that nobody re-announced are held back at the start: lease plus grace */
 } kfx_broker_opts_t;

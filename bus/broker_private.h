@@ -5,6 +5,7 @@
 
 #include "base/health.h"
 #include "bus/broker.h"
+#include "bus/grumble.h"
 #include "bus/peer.h"
 #include "bus/queue.h"
 #include "bus/samples.h"
@@ -28,7 +29,8 @@ struct kfx_broker {
     zloop_t *loop;
     zsock_t *work;
     kfx_tap_t *tap;
-    const kfx_auth_t *auth; /* NULL: no CURVE */
+    kfx_auth_t *auth;    /* NULL: no CURVE */
+    kfx_bus_keys_t keys; /* the bus's own, for a tap that is bound again */
     char instance[64];
     char *work_endpoint, *tap_endpoint;
 
@@ -39,7 +41,7 @@ struct kfx_broker {
     uint64_t epoch; /* highest seen */
     int64_t hold_until;
 
-    zhashx_t *grumbled; /* peer -> when it was last logged that something was refused */
+    kfx_grumble_t *grumble;
     int house_timer, due_timer;
     int64_t stats_at; /* when figures were last shown to taps */
     kfx_metric_t *messages, *refusals, *sessions;
@@ -48,9 +50,10 @@ struct kfx_broker {
 /* The broker's one way out; false where the peer is not reachable or its pipe is full. */
 bool kfx_broker_send(kfx_broker_t *self, zframe_t *id, const kfx_peer_t *peer, kfx_kind_t kind,
                      const kfx_envelope_t *env, zframe_t *payload, int64_t latency_ms);
-/* ERROR to the sender of msg, quoting what it was about; counted, and logged once per peer and minute. */
-void kfx_broker_refuse(kfx_broker_t *self, zframe_t *id, const kfx_peer_t *peer, const kfx_msg_t *msg,
-                       const kfx_error_t *why);
+/* ERROR to the sender of msg, quoting what it was about; counted, and logged once per peer and minute. address: of the
+ * sender, "" where that is not known. */
+void kfx_broker_refuse(kfx_broker_t *self, zframe_t *id, const kfx_peer_t *peer, const char *address,
+                       const kfx_msg_t *msg, const kfx_error_t *why);
 kfx_line_t *kfx_broker_line(kfx_broker_t *self, const char *service);
 /* A session ends; lost: by its time, else by its own word. */
 void kfx_broker_end_session(kfx_broker_t *self, kfx_peer_t *peer, bool lost, int64_t now);

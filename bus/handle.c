@@ -15,6 +15,8 @@ typedef struct {
     kfx_msg_t *owner; /* the same message, where a handler takes its payload */
     int64_t now;
     int64_t latency_ms; /* for the tap */
+    char address[64];   /* of the sender, looked up where it is needed */
+    bool renew;         /* its key was replaced and ends soon */
 } turn_t;
 
 static void fill(const turn_t *t, kfx_envelope_t *env)
@@ -47,7 +49,7 @@ static int hello_watcher(turn_t *t, kfx_error_t *err)
             kfx_msg_t nothing = {.kind = KFX_HELLO};
             kfx_error_set(&stale, KFX_E_CONFLICT, "the watcher of epoch %llu leads now",
                           (unsigned long long)self->epoch);
-            kfx_broker_refuse(self, old->id, old, &nothing, &stale);
+            kfx_broker_refuse(self, old->id, old, old->address, &nothing, &stale);
         }
         kfx_broker_end_session(self, old, false, t->now);
     }
@@ -108,6 +110,7 @@ static int on_hello(turn_t *t, kfx_error_t *err)
     }
     kfx_peer_t *peer = t->peer;
     kfx_copy(peer->sender, sizeof(peer->sender), env->sender);
+    kfx_copy(peer->address, sizeof(peer->address), t->address);
     peer->seen = t->now;
     if (!peer->lease)
         peer->lease = (uint64_t)kfx_random_between(1, INT64_MAX);
@@ -141,7 +144,7 @@ static int on_ping(turn_t *t, kfx_error_t *err)
     t->peer->seen = t->now;
     t->peer->credit = env->credit < KFX_CREDIT_MAX ? env->credit : KFX_CREDIT_MAX;
     take_state(t->peer, env);
-    kfx_envelope_t pong = {.seq = env->seq, .lease = t->peer->lease, .lease_ms = KFX_LEASE_MS};
+    kfx_envelope_t pong = {.seq = env->seq, .lease = t->peer->lease, .lease_ms = KFX_LEASE_MS, .renew = t->renew};
     fill(t, &pong);
     kfx_broker_send(t->broker, t->id, t->peer, KFX_PONG, &pong, NULL, -1);
     return 0;
@@ -270,7 +273,7 @@ static int on_bye(turn_t *t, kfx_error_t *err)
 static int identify(turn_t *t, const char *user, kfx_error_t *err)
 {
     if (t->broker->auth)
-        return kfx_auth_role(t->broker->auth, user, &t->role, err);
+        return kfx_auth_role(t->broker->auth, user, t->now, &t->role, &t->renew, err);
     if (t->msg->kind == KFX_HELLO)
         return kfx_role_parse(t->msg->env.role, &t->role, err);
     if (!t->peer)
@@ -329,6 +332,10 @@ void kfx_broker_take(kfx_broker_t *self, zmsg_t **msg_p, int64_t now)
         int rc = kfx_msg_decode(*msg_p, &msg, &err);
         if (rc == 0)
             rc = admit(&t, user, &err);
+        if (rc != 0 || msg.kind == KFX_HELLO) {
+            const char *address = zframe_meta(last, "Peer-Address");
+            kfx_copy(t.address, sizeof(t.address), t.peer ? t.peer->address : address ? address : "");
+        }
         if (msg.kind != KFX_DONE) /* how long that one took is known afterwards only */
             show(&t, msg_p);
         if (rc == 0)
@@ -336,7 +343,7 @@ void kfx_broker_take(kfx_broker_t *self, zmsg_t **msg_p, int64_t now)
         if (msg.kind == KFX_DONE)
             show(&t, msg_p);
         if (rc != 0)
-            kfx_broker_refuse(self, t.id, t.peer, &msg, &err);
+            kfx_broker_refuse(self, t.id, t.peer, t.peer ? t.peer->address : t.address, &msg, &err);
     }
     kfx_msg_release(&msg);
     zframe_destroy(&t.id);

@@ -1,4 +1,5 @@
 /* bus/keydir.c: keys in a folder, see keystore.h. */
+#include "base/clock.h"
 #include "base/file.h"
 #include "base/mem.h"
 #include "bus/keystore.h"
@@ -76,7 +77,7 @@ int kfx_keystore_dir(const char *dir, kfx_bus_keys_t *server, kfx_auth_t *auth, 
         kfx_bus_role_secret(role, secret);
         if (ensure(dir, secret, server->public_key, err) != 0 || kfx_bus_keys_from_dir(dir, role, &keys, err) != 0)
             return -1;
-        kfx_auth_set(auth, role, keys.public_key);
+        kfx_auth_set(auth, role, keys.public_key, kfx_now_ms());
         kfx_wipe(&keys, sizeof(keys));
     }
     return 0;

@@ -126,8 +126,8 @@ static int take_secret(slot_t *slot, const json_t *secret, kfx_bus_keys_t *keys,
         return -1;
     const char *rv = kfx_json_str(secret, "metadata", "resourceVersion");
     kfx_copy(slot->rv, sizeof(slot->rv), rv ? rv : "");
-    if (kfx_auth_set(slot->store->auth, slot->role, keys->public_key))
-        kfx_log_info("key replaced", "role", slot->role, NULL);
+    if (kfx_auth_set(slot->store->auth, slot->role, keys->public_key, kfx_now_ms()))
+        kfx_log_info("key replaced, the one before is good for a while", "role", slot->role, NULL);
     return 0;
 }
 

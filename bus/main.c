@@ -18,7 +18,7 @@
 typedef struct {
     const char *bind, *tap, *ns, *kubeconfig, *keys_dir, *health, *instance;
     bool no_curve;
-    int64_t hold_ms;
+    int64_t hold_ms, window_ms;
 } options_t;
 
 static const char usage[] = "usage: kubeflex-bus [options]\n"
@@ -31,6 +31,7 @@ static const char usage[] = "usage: kubeflex-bus [options]\n"
                             "  --hold MS            at the start, how long keys that no worker announces are held "
                             "back: leases of an earlier bus\n"
                             "                       must have ended (4500)\n"
+                            "  --key-window MS      how long the key before a replaced one of a role is good (60000)\n"
                             "  --health ADDRESS     /healthz, /readyz, /metrics; \"\" for none (:8081, KFX_HEALTH)\n"
                             "  --instance NAME      for people (POD_NAME, else the host name)\n"
                             "  --log-level LEVEL    error, warn, info, debug (info, KFX_LOG_LEVEL)\n"
@@ -38,20 +39,28 @@ static const char usage[] = "usage: kubeflex-bus [options]\n"
                             "  --help, --version\n";
 
 static const struct option long_options[] = {
-    {"bind", required_argument, NULL, 'b'},       {"tap", required_argument, NULL, 't'},
-    {"namespace", required_argument, NULL, 'n'},  {"kubeconfig", required_argument, NULL, 'k'},
-    {"keys-dir", required_argument, NULL, 'd'},   {"no-curve", no_argument, NULL, 'c'},
-    {"hold", required_argument, NULL, 'o'},       {"health", required_argument, NULL, 'e'},
-    {"instance", required_argument, NULL, 'i'},   {"log-level", required_argument, NULL, 'l'},
-    {"log-format", required_argument, NULL, 'f'}, {"help", no_argument, NULL, 'h'},
-    {"version", no_argument, NULL, 'v'},          {NULL, 0, NULL, 0},
+    {"bind", required_argument, NULL, 'b'},
+    {"tap", required_argument, NULL, 't'},
+    {"namespace", required_argument, NULL, 'n'},
+    {"kubeconfig", required_argument, NULL, 'k'},
+    {"keys-dir", required_argument, NULL, 'd'},
+    {"no-curve", no_argument, NULL, 'c'},
+    {"hold", required_argument, NULL, 'o'},
+    {"health", required_argument, NULL, 'e'},
+    {"instance", required_argument, NULL, 'i'},
+    {"log-level", required_argument, NULL, 'l'},
+    {"log-format", required_argument, NULL, 'f'},
+    {"help", no_argument, NULL, 'h'},
+    {"version", no_argument, NULL, 'v'},
+    {"key-window", required_argument, NULL, 'w'},
+    {NULL, 0, NULL, 0},
 };
 
 /* 0 to go on, else the exit code plus one. */
 static int parse(int argc, char **argv, options_t *o)
 {
     int c, rc = 0;
-    long hold = 0;
+    long number = 0;
     kfx_error_t err = KFX_ERROR_INIT;
     while ((c = getopt_long(argc, argv, "", long_options, NULL)) != -1) {
         switch (c) {
@@ -64,8 +73,12 @@ static int parse(int argc, char **argv, options_t *o)
         case 'e': o->health = optarg; break;
         case 'i': o->instance = optarg; break;
         case 'o':
-            rc = kfx_option_number("--hold", optarg, 0, 60000, &hold, &err);
-            o->hold_ms = hold;
+            rc = kfx_option_number("--hold", optarg, 0, 60000, &number, &err);
+            o->hold_ms = number;
+            break;
+        case 'w':
+            rc = kfx_option_number("--key-window", optarg, 0, 86400000, &number, &err);
+            o->window_ms = number;
             break;
         case 'l': rc = kfx_option_log_level(optarg, &err); break;
         case 'f': rc = kfx_option_log_format(optarg, &err); break;
@@ -97,7 +110,7 @@ static int serve(zloop_t *loop, const options_t *o, kfx_error_t *err)
 {
     bool stopped = false;
     kfx_bus_keys_t keys = {"", "", ""};
-    kfx_auth_t *auth = kfx_auth_new();
+    kfx_auth_t *auth = kfx_auth_new(o->window_ms);
     kfx_keystore_t *store = NULL;
     kfx_broker_t *broker = NULL;
     int rc = kfx_signals_catch(loop, on_stop, &stopped, err);
@@ -147,6 +160,7 @@ int main(int argc, char **argv)
                    .ns = KFX_SYSTEM_NAMESPACE,
                    .health = health ? health : ":8081",
                    .instance = pod && pod[0] ? pod : host,
+                   .window_ms = KFX_KEY_WINDOW_MS,
                    .hold_ms = KFX_LEASE_MS + KFX_LEASE_GRACE_MS};
     kfx_log_init("bus");
     int code = parse(argc, argv, &o);

@@ -11,6 +11,7 @@ typedef struct {
     char hex[KFX_IDENTITY_HEX_SIZE]; /* the same, for logs and the tap */
     kfx_role_t role;
     char sender[64];
+    char address[64];  /* of its connection; "" if not known */
     uint64_t lease;    /* of the session */
     uint64_t epoch;    /* watcher */
     int64_t seen;      /* when the last PING (or the HELLO) came */

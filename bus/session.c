@@ -13,7 +13,7 @@
 #define RETRY_CAP_MS 2000
 #define REHELLO_MS 200 /* HELLOs on one connection are at least this far apart */
 #define BATCH 64
-#define REFRESH_ATTEMPTS 3 /* in vain, before the keys are suspected */
+#define REFRESH_ATTEMPTS 1 /* in vain, before the keys are suspected */
 #define REFRESH_MS 10000
 
 typedef enum { AWAY, GREETING, UP } session_state_t;
@@ -120,18 +120,33 @@ void kfx_session_ping(kfx_session_t *self)
     kfx_session_send(self, KFX_PING, &env, NULL);
 }
 
-static void refresh_keys(kfx_session_t *self)
+/* True where they are others now. */
+static bool refresh_keys(kfx_session_t *self)
 {
     int64_t now = kfx_now_ms();
-    if (!self->opts.refresh_keys || self->attempts < REFRESH_ATTEMPTS || now - self->refreshed_at < REFRESH_MS)
-        return;
+    if (!self->opts.refresh_keys || (self->refreshed_at && now - self->refreshed_at < REFRESH_MS))
+        return false;
     self->refreshed_at = now;
     kfx_bus_keys_t keys = self->keys;
-    if (self->opts.refresh_keys(self->opts.ctx, &keys) == 0 && memcmp(&keys, &self->keys, sizeof(keys)) != 0) {
+    bool others = self->opts.refresh_keys(self->opts.ctx, &keys) == 0 && memcmp(&keys, &self->keys, sizeof(keys)) != 0;
+    if (others) {
         kfx_log_info("keys read again", "role", self->role, NULL);
         self->keys = keys;
     }
     kfx_wipe(&keys, sizeof(keys));
+    return others;
+}
+
+/* The bus says that our key ends soon. The new connection quotes the lease of this one: no task is lost. */
+static void renew(kfx_session_t *self)
+{
+    if (!refresh_keys(self))
+        return;
+    self->state = AWAY;
+    disconnect(self);
+    retry_in(self, 1);
+    if (self->opts.on_down)
+        self->opts.on_down(self->opts.ctx); /* last: it may destroy us */
 }
 
 static int connect_now(kfx_session_t *self, kfx_error_t *err)
@@ -179,8 +194,8 @@ static int on_retry(zloop_t *loop, int timer_id, void *arg)
     if (!kfx_alive(self))
         return 0;
     self->retry_timer = -1;
-    if (self->state == AWAY)
-        refresh_keys(self);
+    if (self->state == AWAY && self->attempts >= REFRESH_ATTEMPTS)
+        (void)refresh_keys(self);
     if (self->state == GREETING)
         say_hello(self); /* on the same connection */
     else if (self->state == AWAY && connect_now(self, &err) != 0)
@@ -239,8 +254,11 @@ static void on_pong(kfx_session_t *self, const kfx_envelope_t *env)
     self->heard_at = kfx_now_ms();
     if (env->lease_ms)
         self->lease_ms = env->lease_ms;
+    const bool *gone = self->gone;
     if (self->opts.on_lease)
         self->opts.on_lease(self->opts.ctx, self->pings[env->seq % PINGS].at + self->lease_ms);
+    if (env->renew && !(gone && *gone))
+        renew(self);
 }
 
 /* True where the bus does not know our session (it was restarted, or we were silent too long). */

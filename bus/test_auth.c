@@ -1,9 +1,11 @@
 /* Roles, what they may send, the table of keys, and who gets the next task. */
 #include "bus/auth.h"
+#include "bus/grumble.h"
 #include "bus/peer.h"
 
 #include "base/mem.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include <setjmp.h>
@@ -79,38 +81,125 @@ static void test_worker_speaks_for_its_own_service_only(void **state)
     assert_true(may("watcher", (kfx_kind_t)99, (kfx_envelope_t){.seq = 1}));
 }
 
-static void test_keys_map_to_roles_and_old_ones_expire(void **state)
+typedef struct {
+    char text[KFX_Z85_SIZE];
+    uint8_t binary[32];
+} pair_t;
+
+static pair_t new_key(void)
+{
+    pair_t key;
+    char secret[KFX_Z85_SIZE];
+    zmq_curve_keypair(key.text, secret);
+    zmq_z85_decode(key.binary, key.text);
+    return key;
+}
+
+static bool admits(kfx_auth_t *auth, const char *domain, const pair_t *key, int64_t now, char user[KFX_ZAP_USER_SIZE])
+{
+    char other[KFX_ZAP_USER_SIZE];
+    return kfx_auth_admit(auth, domain, key->binary, 32, now, user ? user : other);
+}
+
+static void test_keys_map_to_roles(void **state)
 {
     (void)state;
-    kfx_auth_t *auth = kfx_auth_new();
-    char public_key[2][KFX_Z85_SIZE], secret_key[KFX_Z85_SIZE], user[KFX_ZAP_USER_SIZE], newer[KFX_ZAP_USER_SIZE];
-    uint8_t key[2][32];
-    for (int i = 0; i < 2; i++) {
-        zmq_curve_keypair(public_key[i], secret_key);
-        zmq_z85_decode(key[i], public_key[i]);
-    }
-    assert_false(kfx_auth_admit(auth, KFX_ZAP_WORK, key[0], 32, user));
-    assert_false(kfx_auth_set(auth, "storage", public_key[0]));
-    assert_false(kfx_auth_set(auth, "storage", public_key[0])); /* the same again */
-    assert_false(kfx_auth_set(auth, "watcher", "no key"));
-    assert_true(kfx_auth_admit(auth, KFX_ZAP_WORK, key[0], 32, user));
-    assert_false(kfx_auth_admit(auth, KFX_ZAP_TAP, key[0], 32, newer));
-    assert_false(kfx_auth_admit(auth, KFX_ZAP_WORK, key[0], 31, newer));
-    assert_false(kfx_auth_admit(auth, KFX_ZAP_WORK, key[1], 32, newer));
+    kfx_auth_t *auth = kfx_auth_new(1000);
+    pair_t key = new_key(), stranger = new_key();
+    char user[KFX_ZAP_USER_SIZE];
     kfx_role_t found;
-    assert_int_equal(kfx_auth_role(auth, user, &found, NULL), 0);
+    bool renew;
+    assert_false(admits(auth, KFX_ZAP_WORK, &key, 0, NULL));
+    assert_false(kfx_auth_set(auth, "storage", key.text, 0));
+    assert_false(kfx_auth_set(auth, "storage", key.text, 0)); /* the same again */
+    assert_false(kfx_auth_set(auth, "watcher", "no key", 0));
+    assert_true(admits(auth, KFX_ZAP_WORK, &key, 0, user));
+    assert_false(admits(auth, KFX_ZAP_TAP, &key, 0, NULL));
+    assert_false(admits(auth, KFX_ZAP_WORK, &stranger, 0, NULL));
+    assert_false(kfx_auth_admit(auth, KFX_ZAP_WORK, key.binary, 31, 0, user));
+    assert_int_equal(kfx_auth_role(auth, user, 0, &found, &renew, NULL), 0);
     assert_string_equal(found.name, "storage");
-    assert_int_equal(kfx_auth_role(auth, NULL, &found, NULL), -1);
-    assert_int_equal(kfx_auth_role(auth, "storage", &found, NULL), -1);
-    assert_true(kfx_auth_set(auth, "storage", public_key[1]));
-    assert_int_equal(kfx_auth_role(auth, user, &found, NULL), -1);
-    assert_false(kfx_auth_admit(auth, KFX_ZAP_WORK, key[0], 32, newer));
-    assert_true(kfx_auth_admit(auth, KFX_ZAP_WORK, key[1], 32, newer));
-    assert_int_equal(kfx_auth_role(auth, newer, &found, NULL), 0);
-    assert_false(kfx_auth_set(auth, "tap", public_key[0]));
-    assert_true(kfx_auth_admit(auth, KFX_ZAP_TAP, key[0], 32, newer));
-    assert_false(kfx_auth_admit(auth, KFX_ZAP_WORK, key[0], 32, newer));
+    assert_false(renew);
+    static const char *const nobody[] = {NULL, "storage", "storage#0", "storage#2", "stor#1", "tap#1", ""};
+    for (size_t i = 0; i < KFX_COUNT(nobody); i++)
+        assert_int_equal(kfx_auth_role(auth, nobody[i], 0, &found, &renew, NULL), -1);
+    assert_false(kfx_auth_set(auth, "tap", stranger.text, 0));
+    assert_true(admits(auth, KFX_ZAP_TAP, &stranger, 0, NULL));
+    assert_false(admits(auth, KFX_ZAP_WORK, &stranger, 0, NULL));
     kfx_auth_destroy(&auth);
+}
+
+static void test_old_key_is_good_for_the_window(void **state)
+{
+    (void)state;
+    kfx_auth_t *auth = kfx_auth_new(1000);
+    pair_t key[3] = {new_key(), new_key(), new_key()};
+    char user[3][KFX_ZAP_USER_SIZE];
+    kfx_role_t found;
+    bool renew;
+    kfx_auth_set(auth, "storage", key[0].text, 0);
+    assert_true(admits(auth, KFX_ZAP_WORK, &key[0], 0, user[0]));
+    assert_true(kfx_auth_set(auth, "storage", key[1].text, 5000));
+    assert_true(admits(auth, KFX_ZAP_WORK, &key[1], 5000, user[1]));
+    /* Both, and the connections of the old one are told. */
+    assert_true(admits(auth, KFX_ZAP_WORK, &key[0], 5999, NULL));
+    assert_int_equal(kfx_auth_role(auth, user[0], 5999, &found, &renew, NULL), 0);
+    assert_true(renew);
+    assert_int_equal(kfx_auth_role(auth, user[1], 5999, &found, &renew, NULL), 0);
+    assert_false(renew);
+    /* The window is over. */
+    assert_false(admits(auth, KFX_ZAP_WORK, &key[0], 6000, NULL));
+    kfx_error_t err = KFX_ERROR_INIT;
+    assert_int_equal(kfx_auth_role(auth, user[0], 6000, &found, &renew, &err), -1);
+    assert_int_equal(err.code, KFX_E_UNAUTHORIZED);
+    assert_int_equal(kfx_auth_role(auth, user[1], 6000, &found, &renew, NULL), 0);
+    /* Only the last but one is ever good: two replacements in a row revoke at once. */
+    kfx_auth_set(auth, "storage", key[2].text, 7000);
+    kfx_auth_set(auth, "storage", key[0].text, 7001);
+    assert_false(admits(auth, KFX_ZAP_WORK, &key[1], 7001, NULL));
+    assert_int_equal(kfx_auth_role(auth, user[1], 7001, &found, &renew, NULL), -1);
+    assert_true(admits(auth, KFX_ZAP_WORK, &key[2], 7001, user[2]));
+    kfx_auth_destroy(&auth);
+}
+
+static void test_taps_are_cut_once_when_their_key_ends(void **state)
+{
+    (void)state;
+    kfx_auth_t *auth = kfx_auth_new(1000);
+    pair_t key[2] = {new_key(), new_key()};
+    assert_false(kfx_auth_taps_ended(auth, 0));
+    kfx_auth_set(auth, "tap", key[0].text, 0);
+    assert_false(kfx_auth_taps_ended(auth, 99999));
+    kfx_auth_set(auth, "tap", key[1].text, 5000);
+    assert_false(kfx_auth_taps_ended(auth, 5999));
+    assert_true(kfx_auth_taps_ended(auth, 6000));
+    assert_false(kfx_auth_taps_ended(auth, 6001));
+    assert_false(admits(auth, KFX_ZAP_TAP, &key[0], 6001, NULL));
+    kfx_auth_destroy(&auth);
+}
+
+static void test_complaints_are_rare_and_bounded(void **state)
+{
+    (void)state;
+    kfx_grumble_t *grumble = kfx_grumble_new();
+    uint64_t unsaid;
+    assert_true(kfx_grumble_may(grumble, "a", 0, &unsaid));
+    assert_int_equal(unsaid, 0);
+    for (int i = 1; i < 100; i++)
+        assert_false(kfx_grumble_may(grumble, "a", i, &unsaid));
+    assert_true(kfx_grumble_may(grumble, "b", 99, &unsaid));
+    assert_true(kfx_grumble_may(grumble, "a", KFX_GRUMBLE_MS, &unsaid));
+    assert_int_equal(unsaid, 99);
+    /* Ten thousand strangers within a minute: not ten thousand lines. */
+    int said = 0;
+    for (int i = 0; i < 10000; i++) {
+        char name[16];
+        snprintf(name, sizeof name, "s%d", i);
+        said += kfx_grumble_may(grumble, name, KFX_GRUMBLE_MS + 1, &unsaid);
+    }
+    assert_in_range(said, KFX_GRUMBLE_PEERS_MAX - 2, KFX_GRUMBLE_PEERS_MAX + 1);
+    assert_true(kfx_grumble_may(grumble, "late", 3 * KFX_GRUMBLE_MS, &unsaid));
+    kfx_grumble_destroy(&grumble);
 }
 
 static kfx_peer_t *add(kfx_peers_t *peers, const char *id, const char *who, uint32_t credit, uint32_t running)
@@ -217,7 +306,10 @@ int main(void)
         cmocka_unit_test(test_every_role_parses),
         cmocka_unit_test(test_kinds_by_role),
         cmocka_unit_test(test_worker_speaks_for_its_own_service_only),
-        cmocka_unit_test(test_keys_map_to_roles_and_old_ones_expire),
+        cmocka_unit_test(test_keys_map_to_roles),
+        cmocka_unit_test(test_old_key_is_good_for_the_window),
+        cmocka_unit_test(test_taps_are_cut_once_when_their_key_ends),
+        cmocka_unit_test(test_complaints_are_rare_and_bounded),
         cmocka_unit_test(test_most_free_credit_of_the_highest_revision_gets_the_task),
         cmocka_unit_test(test_peers_are_found_by_identity_and_lease),
         cmocka_unit_test(test_names_of_secrets),

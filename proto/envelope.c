@@ -32,6 +32,7 @@ static const kfx_wire_field_t envelope_fields[] = {
     KFX_WIRE_ENUMERATED(kfx_envelope_t, state, "state", KFX_SYNC_END),
     ENV(deleting, "deleting", KFX_WIRE_BOOL),
     ENV(running, "running", KFX_WIRE_BOOL),
+    ENV(renew, "renew", KFX_WIRE_BOOL),
 };
 
 #define MUST "must"  /* names of fields that the receiver has to understand */

@@ -89,7 +89,8 @@ typedef struct {
     kfx_outcome_t outcome;
     kfx_state_t state;
     bool deleting; /* EVENT, TASK: the plane has a deletionTimestamp */
-    bool running;  /* HELLO after a bus restart: re-announced key (one EVENT-like record per key follows) */
+    bool running;  /* EVENT of a worker: it runs this key */
+    bool renew;    /* PONG: this connection's key was replaced and ends soon: read it again and connect anew */
     uint64_t task; /* TASK, CANCEL, DONE and ACK of a DONE: number of this dispatch, given by the bus */
 } kfx_envelope_t;
 

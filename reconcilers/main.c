@@ -4,6 +4,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/process.h"
+#include "bus/keyfetch.h"
 #include "bus/worker.h"
 #include "kube/client.h"
 #include "kube/probe.h"
@@ -23,6 +24,7 @@ typedef struct {
     kfx_reconciler_t reconciler;
     kfx_kube_t *kube;
     kfx_worker_t *worker;
+    const char *role, *ns, *keys_dir; /* whose keys, and where they are */
 } program_t;
 
 static int op_call(void *ctx, kfx_request_t *req, kfx_error_t *err)
@@ -49,6 +51,13 @@ static bool target_up(void *ctx, kfx_error_t *err)
     program_t *program = (program_t *)((char *)ctx - offsetof(program_t, reconciler));
     KFX_JSON json_t *version = kfx_kube_get(program->kube, err, "/version");
     return version != NULL;
+}
+
+static int refresh_keys(void *ctx, kfx_bus_keys_t *keys)
+{
+    program_t *program = (program_t *)((char *)ctx - offsetof(program_t, reconciler));
+    return program->keys_dir ? kfx_bus_keys_from_dir(program->keys_dir, program->role, keys, NULL)
+                             : kfx_bus_keys_fetch(program->kube, program->ns, program->role, keys, NULL);
 }
 
 static int connect_api_server(program_t *program, const kfx_reconciler_options_t *options, kfx_error_t *err)
@@ -97,7 +106,11 @@ static int serve(program_t *program, const kfx_reconciler_options_t *options, co
                               .drain_ms = DRAIN_MS,
                               .run = kfx_reconciler_run,
                               .target_up = target_up,
+                              .refresh_keys = options->no_curve ? NULL : refresh_keys,
                               .ctx = &program->reconciler};
+    program->role = role;
+    program->ns = options->ns;
+    program->keys_dir = options->keys_dir;
     program->worker = kfx_worker_new(&opts, err);
     kfx_wipe(&opts.keys, sizeof(opts.keys));
     if (!program->worker)

@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/process.h"
+#include "bus/keyfetch.h"
 #include "bus/worker.h"
 #include "kube/client.h"
 #include "storage-agent/kube_secrets.h"
@@ -140,6 +141,12 @@ static bool target_up(void *ctx, kfx_error_t *err)
     return kfx_storage_up(&agent->storage, err);
 }
 
+static int refresh_keys(void *ctx, kfx_bus_keys_t *keys)
+{
+    const agent_t *agent = ctx;
+    return kfx_bus_keys_fetch(agent->kube, agent->storage.bootstrap.ns, KFX_SERVICE_STORAGE, keys, NULL);
+}
+
 static int serve(agent_t *agent, const kfx_storage_options_t *options, const char *instance, const kfx_bus_keys_t *keys,
                  kfx_error_t *err)
 {
@@ -153,6 +160,7 @@ static int serve(agent_t *agent, const kfx_storage_options_t *options, const cha
                               .drain_ms = DRAIN_MS,
                               .run = run_task,
                               .target_up = target_up,
+                              .refresh_keys = keys->public_key[0] ? refresh_keys : NULL,
                               .ctx = agent};
     pthread_t thread;
 

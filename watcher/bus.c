@@ -2,6 +2,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "bus/keyfetch.h"
 #include "watcher/merge.h"
 #include "watcher/watcher.h"
 
@@ -257,6 +258,17 @@ void kfx_bus_snapshot(kfx_watcher_t *self)
     kfx_log_info("snapshot sent", "planes", kfx_log_num(kfx_planes_present(self->planes)), NULL);
 }
 
+/* What is read is also what the next leadership begins with. */
+static int refresh_keys(void *ctx, kfx_bus_keys_t *keys)
+{
+    kfx_watcher_t *self = ctx;
+    int rc = self->opts.keys_dir ? kfx_bus_keys_from_dir(self->opts.keys_dir, "watcher", keys, NULL)
+                                 : kfx_bus_keys_fetch(self->kube, self->opts.ns, "watcher", keys, NULL);
+    if (rc == 0)
+        self->opts.keys = *keys;
+    return rc;
+}
+
 int kfx_bus_start(kfx_watcher_t *self, uint64_t epoch, kfx_error_t *err)
 {
     kfx_publisher_opts_t opts = {.endpoint = self->opts.bus,
@@ -269,6 +281,7 @@ int kfx_bus_start(kfx_watcher_t *self, uint64_t epoch, kfx_error_t *err)
                                  .on_progress = on_progress,
                                  .on_service = on_service,
                                  .on_stale = on_stale,
+                                 .refresh_keys = self->opts.keys.public_key[0] ? refresh_keys : NULL,
                                  .ctx = self};
     fill_services(self);
     self->publisher = kfx_publisher_new(self->loop, &opts, err);

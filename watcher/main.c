@@ -111,6 +111,7 @@ static int run(const kfx_options_t *o, kfx_error_t *err)
                                    .lease = o->lease,
                                    .instance = o->instance,
                                    .selector = o->selector,
+                                   .keys_dir = o->keys_dir,
                                    .outage_ms = KFX_OUTAGE_MS}};
     if (o->health[0] && kfx_health_start(o->health, err) != 0)
         return -1;

@@ -32,6 +32,7 @@ typedef struct {
     const char *instance; /* pod name */
     const char *selector; /* label selector of ControlPlanes, or NULL */
     kfx_bus_keys_t keys;
+    const char *keys_dir; /* where they are; NULL: in the Secret */
     int64_t outage_ms;
 } kfx_watcher_opts_t;
 

@@ -7,6 +7,7 @@ import subprocess
 import tempfile
 import threading
 import time
+import urllib.request
 
 PATIENCE = 15  # seconds: a deadline, not a delay
 
@@ -101,9 +102,23 @@ class Site:
         self.procs.append(proc)
         return proc
 
-    def start_bus(self, hold=0, kubeconfig=None):
+    def metrics(self):
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.health}/metrics", timeout=5) as answer:
+            return answer.read().decode()
+
+    def metric(self, name, least):
+        """Waits until the series has at least that value."""
+        deadline = time.monotonic() + PATIENCE
+        while time.monotonic() < deadline:
+            for line in self.metrics().splitlines():
+                if line.startswith(name + " ") and float(line.split()[-1]) >= least:
+                    return
+            time.sleep(0.05)
+        raise AssertionError(f"{name} does not reach {least}")
+
+    def start_bus(self, hold=0, kubeconfig=None, window=60000):
         argv = [os.environ["KFX_TEST_BUS"], "--bind", self.bind, "--tap", self.tap_bind, "--health", "127.0.0.1:0",
-                "--hold", str(hold), "--instance", "bus-1"]
+                "--hold", str(hold), "--instance", "bus-1", "--key-window", str(window)]
         if kubeconfig:
             argv += ["--kubeconfig", kubeconfig]
         else:

@@ -351,6 +351,8 @@ class Curve(EndToEnd):
         worker = self.site.worker(keys=other.keys)
         self.site.bus.expect("connection refused: unknown key")
         worker.expect("bus is away")
+        self.site.metric("kubeflex_bus_connections_refused_total", 3)  # each attempt is counted, the first one logged
+        self.assertEqual(self.site.bus.count("connection refused"), 1)
         self.assertEqual(self.site.bus.count("session begins"), 0)
 
     def test_role_cannot_serve_another_service(self):
@@ -358,6 +360,8 @@ class Curve(EndToEnd):
         worker = self.site.worker(role="storage", service="reconcile.k8s")
         worker.expect("bus refuses.*Forbidden")
         self.site.bus.expect("message refused.*Forbidden")
+        self.site.metric('kubeflex_bus_refusals_total{service="reconcile.k8s"}', 2)
+        self.assertEqual(self.site.bus.count("message refused"), 1)
         self.assertEqual(self.site.bus.count("session begins"), 0)
 
     def test_worker_key_cannot_listen_to_the_tap(self):
@@ -395,8 +399,61 @@ class Keystore(unittest.TestCase):
         watcher.expect("^CONNECTED")
         self.assertEqual(json.dumps(self.store.secrets, sort_keys=True), before)
 
+    def test_key_is_rotated_without_downtime(self):
+        self.site.start_bus(kubeconfig=self.config, window=3000)
+        self.store.dump(self.site.keys)
+        old_keys = os.path.join(self.site.dir, "old-keys")
+        self.store.dump(old_keys)
+        watcher = self.site.watcher()
+        watcher.expect("^CONNECTED")
+        worker = self.site.worker(role="storage", service="storage")
+        watcher.expect("^SERVICE storage up")
+        event(watcher, "hold-1", 1, service="storage")
+        worker.expect("^RUN hold-1")
+        laggard = self.site.worker(name="laggard", role="storage", service="storage", revision=0, keys=old_keys)
+        laggard.expect("bus says welcome")
+        self.store.delete("kubeflex-bus-storage")
+        self.store.delete("kubeflex-bus-watcher")
+        for role in ("storage", "watcher"):
+            self.site.bus.seen(f"key replaced.*role={role}")
+        stranger = self.site.worker(name="stranger", role="storage", service="storage", revision=0, keys=old_keys)
+        stranger.expect("bus says welcome")  # the old key still lets in
+        self.store.dump(self.site.keys)
+        for client in (worker, watcher):
+            client.expect("keys read again")
+            client.expect("bus says welcome")
+        self.site.flag("hold-1")
+        watcher.expect("^DONE storage hold-1 u1 1 ok")
+        self.assertEqual(worker.count("^RUN hold-1"), 1)  # the run outlived its connection
+        self.assertEqual(worker.count("bus is away"), 0)
+        self.assertEqual(watcher.count("bus is away"), 0)
+        self.site.bus.expect("message refused.*peer=(laggard|stranger).*Unauthorized", 20)  # the window is over
+        event(watcher, "ok-2", 2, service="storage")
+        watcher.expect("^DONE storage ok-2")
+
+    def test_tap_key_ends_and_cuts_the_tap(self):
+        self.site.start_bus(kubeconfig=self.config, window=1000)
+        self.store.dump(self.site.keys)
+        old_keys = os.path.join(self.site.dir, "old-keys")
+        self.store.dump(old_keys)
+        tap, thief = self.site.kflex(), self.site.kflex(keys=old_keys)
+        for listener in (tap, thief):
+            listener.expect("^Listening to")
+        self.store.delete("kubeflex-bus-tap")
+        self.site.bus.expect("key replaced.*role=tap")
+        self.store.dump(self.site.keys)
+        self.site.bus.expect("taps are cut")
+        for listener in (tap, thief):
+            listener.expect("^The bus is away")
+        tap.expect("^Listening again", 30)
+        watcher = self.site.watcher()
+        watcher.expect("^CONNECTED")
+        tap.expect("HELLO")
+        self.site.bus.seen("connection refused.*domain=tap")
+        self.assertEqual(thief.count("HELLO"), 0)
+
     def test_deleted_key_is_made_anew_and_the_old_one_refused(self):
-        self.site.start_bus(kubeconfig=self.config)
+        self.site.start_bus(kubeconfig=self.config, window=0)
         self.store.dump(self.site.keys)
         worker = self.site.worker(role="storage", service="storage")
         worker.expect("bus says welcome")
@@ -480,8 +537,7 @@ class Tap(BusTest):
         player = other.kflex("--replay", self.site.recording, "--speed", "10", endpoint=other.bind)
         player.expect(r"^Played 30 of 30 events; 30 tasks were answered \(30 results were recorded\)")
         self.assertEqual(player.wait(), 0)
-        with urllib.request.urlopen(f"http://127.0.0.1:{other.health}/metrics", timeout=5) as answer:
-            self.assertIn('kubeflex_bus_tasks_total{service="reconcile.k8s"} 30', answer.read().decode())
+        self.assertIn('kubeflex_bus_tasks_total{service="reconcile.k8s"} 30', other.metrics())
 
     def test_recording_is_shown(self):
         watcher, _ = self.ready()

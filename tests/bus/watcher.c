@@ -14,6 +14,7 @@
 typedef struct {
     kfx_publisher_t *publisher;
     bool acks;
+    const char *keys_dir;
     char line[4096];
     size_t len;
 } state_t;
@@ -55,6 +56,12 @@ static void on_stale(void *ctx, uint64_t epoch)
 {
     (void)ctx;
     printf("STALE %llu\n", (unsigned long long)epoch);
+}
+
+static int refresh_keys(void *ctx, kfx_bus_keys_t *keys)
+{
+    const state_t *state = ctx;
+    return kfx_bus_keys_from_dir(state->keys_dir, "watcher", keys, NULL);
 }
 
 static int command(state_t *state, char *line)
@@ -110,7 +117,7 @@ int main(int argc, char **argv)
     if (argc != 5)
         return 2;
     kfx_error_t err = KFX_ERROR_INIT;
-    state_t state = {.acks = true};
+    state_t state = {.acks = true, .keys_dir = argv[2]};
     kfx_publisher_opts_t opts = {.endpoint = argv[1],
                                  .instance = argv[3],
                                  .epoch = strtoull(argv[4], NULL, 10),
@@ -120,6 +127,7 @@ int main(int argc, char **argv)
                                  .on_progress = on_progress,
                                  .on_service = on_service,
                                  .on_stale = on_stale,
+                                 .refresh_keys = argv[2][0] ? refresh_keys : NULL,
                                  .ctx = &state};
     if (argv[2][0] && kfx_bus_keys_from_dir(argv[2], "watcher", &opts.keys, &err) != 0) {
         fprintf(stderr, "%s\n", err.msg);
