@@ -62,6 +62,17 @@ static int choose(kfx_run_t *run, const kfx_desired_t *list, size_t count, bool 
     return check_unseen(run, list, write, count);
 }
 
+/* What is not found is the Namespace or the kind, and no kind but Route may be missing from a cluster. */
+static int failed(kfx_run_t *run, const kfx_request_t *req, const kfx_desired_t *desired)
+{
+    if (req->error.code != KFX_E_NOT_FOUND || strcmp(desired->kind, "Route") != 0 ||
+        strstr(req->error.msg, "namespaces \""))
+        return kfx_run_fail(run, req, "apply %s %s", desired->kind, desired->name);
+    return kfx_verdict_set(&run->sync, KFX_OUTCOME_RETRY, 0, "InvalidConfig",
+                           "ConfigMap " KFX_CONFIGMAP ": key isOpenShift is true, but this cluster serves no Routes "
+                           "(route.openshift.io/v1): set it to \"false\"");
+}
+
 int kfx_apply(kfx_run_t *run, kfx_desired_t *list, size_t count, kfx_applied_t *answers)
 {
     bool write[APPLY_MAX] = {false};
@@ -91,7 +102,7 @@ int kfx_apply(kfx_run_t *run, kfx_desired_t *list, size_t count, kfx_applied_t *
             if (answers)
                 answers[applies.index[i]] = (kfx_applied_t){json_incref(req->answer), req->status == 201};
         } else if (rc == 0) { /* the first failure is the one told; the others come back with it or vanish with it */
-            rc = kfx_run_fail(run, req, "apply %s %s", desired->kind, desired->name);
+            rc = failed(run, req, desired);
         }
     }
     return rc;

@@ -125,6 +125,32 @@ static int parse_word(const json_t *data, const char *key, const char *const *wo
     return bad(err, key, value, allowed);
 }
 
+/* A qualified name: an optional DNS name and '/', then up to 63 letters, digits, '-', '_' and '.', the outer ones
+ * letters or digits (apimachinery's IsQualifiedName). */
+static bool is_annotation(const char *key)
+{
+    const char *name = strchr(key, '/');
+    char prefix[254];
+    size_t len;
+    if (name) {
+        if ((size_t)(name - key) >= sizeof(prefix))
+            return false;
+        snprintf(prefix, sizeof(prefix), "%.*s", (int)(name - key), key);
+        for (char *c = prefix; *c; c++)
+            *c = (char)tolower((unsigned char)*c);
+        if (!is_domain(prefix))
+            return false;
+    }
+    name = name ? name + 1 : key;
+    len = strlen(name);
+    if (len == 0 || len > 63 || !isalnum((unsigned char)name[0]) || !isalnum((unsigned char)name[len - 1]))
+        return false;
+    for (const char *c = name; *c; c++)
+        if (!isalnum((unsigned char)*c) && !strchr("-_.", *c))
+            return false;
+    return true;
+}
+
 static int parse_annotations(const json_t *data, json_t **out, kfx_error_t *err)
 {
     const char *text = kfx_json_str(data, "ingressAnnotations"), *key;
@@ -137,13 +163,19 @@ static int parse_annotations(const json_t *data, json_t **out, kfx_error_t *err)
             err, KFX_E_INVALID,
             "ConfigMap kubeflex-config: key ingressAnnotations must be a YAML map of at most %d entries",
             ANNOTATIONS_MAX);
-    json_object_foreach (tree, key, value)
+    json_object_foreach (tree, key, value) {
         if (!json_is_string(value))
             return kfx_error_set(
                 err, KFX_E_INVALID,
                 "ConfigMap kubeflex-config: key ingressAnnotations: the value of %.80s must be a text: "
                 "put it in quotes",
                 key);
+        if (!is_annotation(key))
+            return kfx_error_set(err, KFX_E_INVALID,
+                                 "ConfigMap kubeflex-config: key ingressAnnotations: \"%.80s\" is no annotation's "
+                                 "name, such as example.com/name",
+                                 key);
+    }
     *out = KFX_STEAL(tree);
     return 0;
 }

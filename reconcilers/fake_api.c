@@ -67,6 +67,11 @@ void kfx_fake_delete(kfx_fake_t *fake, const char *path)
     json_object_del(fake->objects, path);
 }
 
+void kfx_fake_touch(kfx_fake_t *fake, const char *path)
+{
+    touch(fake, json_object_get(fake->objects, path));
+}
+
 size_t kfx_fake_count(const kfx_fake_t *fake, const char *text)
 {
     size_t i, count = 0;

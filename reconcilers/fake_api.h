@@ -29,6 +29,7 @@ kfx_ops_t kfx_fake_ops(kfx_fake_t *fake);
 json_t *kfx_fake_put(kfx_fake_t *fake, const char *collection, json_t *object);
 json_t *kfx_fake_get(kfx_fake_t *fake, const char *path); /* borrowed, or NULL */
 void kfx_fake_delete(kfx_fake_t *fake, const char *path);
+void kfx_fake_touch(kfx_fake_t *fake, const char *path); /* somebody changed it: a new resourceVersion */
 /* Requests since the last call of this function whose "VERB path" contains text. */
 size_t kfx_fake_count(const kfx_fake_t *fake, const char *text);
 void kfx_fake_forget_log(kfx_fake_t *fake);

@@ -28,6 +28,7 @@ typedef struct {
     int node_port;
     char balancer[254]; /* address of its load balancer */
     char route_host[254];
+    char route_rv[32];          /* the Route that said so */
     char ca_id[KFX_CA_ID_SIZE]; /* the authority that ca_pem is */
     char ca_pem[KFX_CA_PEM_MAX];
 } kfx_memo_t;

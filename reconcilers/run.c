@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "reconcilers/config_cache.h"
+#include "reconcilers/rollouts.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -19,12 +20,14 @@ void kfx_reconciler_init(kfx_reconciler_t *rec, const kfx_type_t *type, const kf
     *rec = (kfx_reconciler_t){.ops = *ops, .type = type};
     rec->memos = kfx_memos_new(MEMOS_MAX);
     rec->configs = kfx_config_cache_new();
+    rec->rollouts = kfx_rollouts_new();
 }
 
 void kfx_reconciler_clear(kfx_reconciler_t *rec)
 {
     kfx_memos_destroy(&rec->memos);
     kfx_config_cache_destroy(&rec->configs);
+    kfx_rollouts_destroy(&rec->rollouts);
 }
 
 kfx_code_t kfx_run_request(kfx_run_t *run, kfx_request_t *req)
@@ -180,9 +183,18 @@ static void conclude(kfx_run_t *run)
     }
 }
 
+/* A plane that runs goes on while the configuration is broken, and so does the news of it. */
+static bool runs_anyway(const kfx_run_t *run)
+{
+    const kfx_child_t *workload = kfx_digest_child(run->digest, "Deployment", run->rec->type->workload);
+    return strcmp(run->sync.reason, "InvalidConfig") == 0 && workload && workload->owned && workload->hash[0];
+}
+
 static void reconcile(kfx_run_t *run)
 {
+    const kfx_child_t *secret = kfx_digest_child(run->digest, "Secret", run->rec->type->secret_name);
     bool known = run->memo.generation >= run->task->env.generation || kfx_run_read_plane(run) == 0;
+    run->credentials = secret && secret->owned && !secret->terminating;
     bool usable = known && load_config(run) == 0 && kfx_namespace_ensure(run) == 0;
     if (usable && run->rec->type->sync(run) == 0) {
         kfx_verdict_set(&run->sync, KFX_OUTCOME_OK, 0, "ReconcileSuccess", "%s", run->note);
@@ -191,7 +203,8 @@ static void reconcile(kfx_run_t *run)
     /* Observed only: nothing is said about the readiness of a plane that another KubeFlex runs. */
     bool foreign = strcmp(run->sync.reason, "TakeoverPending") == 0;
     conclude(run);
-    if (usable && !foreign && run->sync.outcome != KFX_OUTCOME_DOWN && !run->rec->ops.stopped(run->task))
+    if ((usable || runs_anyway(run)) && !foreign && run->sync.outcome != KFX_OUTCOME_DOWN &&
+        !run->rec->ops.stopped(run->task))
         kfx_ready_evaluate(run);
 }
 
@@ -220,6 +233,7 @@ void kfx_reconciler_run(void *ctx, const kfx_task_t *task, kfx_result_t *result)
     run.owner = (kfx_owner_t){task->env.key, task->env.uid, run.ns};
     if (task->env.deleting || task->digest->deleting) {
         kfx_memos_forget(rec->memos, task->env.uid);
+        kfx_rollouts_leave(rec->rollouts, task->env.uid);
         kfx_namespace_teardown(&run);
         kfx_result_condition(result, "Synced", false, "Deleting", "%s",
                              result->outcome == KFX_OUTCOME_GONE ? "" : run.sync.message);

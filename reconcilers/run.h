@@ -32,6 +32,7 @@ typedef struct {
     const kfx_type_t *type;
     kfx_memos_t *memos;
     struct kfx_config_cache *configs;
+    struct kfx_rollouts *rollouts;
 } kfx_reconciler_t;
 
 struct kfx_run {

@@ -2,8 +2,8 @@
 #include "base/codec.h"
 #include "base/json.h"
 #include "base/mem.h"
-#include "reconcilers/fake_api.h"
 #include "reconcilers/k8s/certs.h"
+#include "reconcilers/world.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -21,141 +21,6 @@ static int64_t clock_ahead_ms;
 int64_t __wrap_kfx_now_ms(void)
 {
     return __real_kfx_now_ms() + clock_ahead_ms;
-}
-
-#define UID "5e2b1c3a-0000-4000-8000-0000000000aa"
-#define NS "/api/v1/namespaces/cp1-system"
-#define DEPLOYMENT "/apis/apps/v1/namespaces/cp1-system/deployments/kube-apiserver"
-
-typedef struct {
-    kfx_fake_t api;
-    kfx_reconciler_t rec;
-    kfx_result_t result;
-    const char *hide;   /* path of an object that the digest misses */
-    const char *vanish; /* of one that goes while the digest is on its way */
-} world_t;
-
-static json_t *plane_object(const char *uid)
-{
-    return json_pack("{s:s, s:s, s:{s:s, s:s, s:i}, s:{s:s}, s:{}}", "apiVersion", KFX_API_VERSION, "kind",
-                     "ControlPlane", "metadata", "name", "cp1", "uid", uid, "generation", 1, "spec", "type", "k8s",
-                     "status");
-}
-
-static void set_config(world_t *w, const char *key, const char *value)
-{
-    static const char system[] = "/api/v1/namespaces/" KFX_SYSTEM_NAMESPACE "/configmaps";
-    json_t *data =
-        json_pack("{s:s, s:s, s:s}", "domain", "localtest.me", "externalPort", "9443", "isOpenShift", "false");
-    if (key)
-        json_object_set_new(data, key, json_string(value));
-    kfx_fake_put(
-        &w->api, system,
-        json_pack("{s:s, s:{s:s}, s:o}", "kind", "ConfigMap", "metadata", "name", KFX_CONFIGMAP, "data", data));
-}
-
-static int setup(void **state)
-{
-    world_t *w = kfx_xcalloc(1, sizeof(*w));
-    kfx_fake_init(&w->api);
-    kfx_ops_t ops = kfx_fake_ops(&w->api);
-    kfx_reconciler_init(&w->rec, kfx_type_lookup("k8s"), &ops);
-    kfx_fake_put(&w->api, KFX_CONTROLPLANES_PATH, plane_object(UID));
-    set_config(w, NULL, NULL);
-    *state = w;
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    world_t *w = *state;
-    kfx_reconciler_clear(&w->rec);
-    kfx_fake_clear(&w->api);
-    free(w);
-    return 0;
-}
-
-/* One task as the bus would give it; the watcher's status write is imitated. */
-static void run_named(world_t *w, const char *name, const char *uid, bool deleting)
-{
-    kfx_task_t task = {.env = {.generation = 1, .deleting = deleting}};
-    json_t *hidden = w->hide ? json_incref(kfx_fake_get(&w->api, w->hide)) : NULL;
-    if (hidden)
-        kfx_fake_delete(&w->api, w->hide);
-    kfx_digest_t *digest = kfx_fake_digest(&w->api, name, uid);
-    if (hidden)
-        json_object_set_new(w->api.objects, w->hide, hidden);
-    if (w->vanish)
-        kfx_fake_delete(&w->api, w->vanish);
-    kfx_copy(task.env.key, sizeof(task.env.key), name);
-    kfx_copy(task.env.uid, sizeof(task.env.uid), uid);
-    digest->deleting = deleting;
-    task.digest = digest;
-    w->result = (kfx_result_t){.outcome = KFX_OUTCOME_NONE};
-    kfx_reconciler_run(&w->rec, &task, &w->result);
-    kfx_digest_free(digest);
-    json_t *plane = kfx_fake_get(&w->api, KFX_CONTROLPLANES_PATH "/cp1");
-    if (plane && w->result.kubernetes_version[0])
-        kfx_json_put(plane, json_string(w->result.kubernetes_version), "status", "kubernetesVersion");
-}
-
-static void run_as(world_t *w, const char *uid, bool deleting)
-{
-    run_named(w, "cp1", uid, deleting);
-}
-
-static void run_task(world_t *w)
-{
-    run_as(w, UID, false);
-}
-
-static const kfx_condition_t *condition(const world_t *w, const char *type)
-{
-    for (size_t i = 0; i < w->result.condition_count; i++)
-        if (strcmp(w->result.conditions[i].type, type) == 0)
-            return &w->result.conditions[i];
-    return NULL;
-}
-
-static void assert_condition(const world_t *w, const char *type, const char *status, const char *reason)
-{
-    const kfx_condition_t *c = condition(w, type);
-    assert_non_null(c);
-    assert_string_equal(c->reason, reason);
-    assert_string_equal(c->status, status);
-}
-
-/* The message of condition Synced holds the text. */
-static void assert_says(const world_t *w, const char *text)
-{
-    const kfx_condition_t *c = condition(w, "Synced");
-    if (!c || !strstr(c->message, text))
-        fail_msg("Synced says \"%s\", not \"%s\"", c ? c->message : "nothing", text);
-}
-
-static void write_dsn(world_t *w)
-{
-    kfx_owner_t owner = {"cp1", UID, "cp1-system"};
-    kfx_desired_t desired;
-    json_t *object =
-        json_pack("{s:s, s:s, s:{s:s}}", "apiVersion", "v1", "kind", "Secret", "metadata", "name", "kine-dsn");
-    assert_int_equal(kfx_desired_init(&desired, object, &owner, NULL, NULL), 0);
-    kfx_fake_put(&w->api, NS "/secrets", json_incref(desired.object));
-    kfx_desired_clear(&desired);
-}
-
-static void set_ready(world_t *w, bool ready)
-{
-    kfx_json_put(kfx_fake_get(&w->api, DEPLOYMENT), json_boolean(ready), "status", "ready");
-}
-
-static void bring_up(world_t *w)
-{
-    run_task(w);
-    write_dsn(w);
-    run_task(w);
-    set_ready(w, true);
-    run_task(w);
 }
 
 static void test_life(void **state)
@@ -206,14 +71,6 @@ static void test_life(void **state)
     w->api.probe_rc = -1;
     run_task(w);
     assert_condition(w, "Ready", "False", "Unavailable");
-}
-
-static void fail_next(world_t *w, const char *at, kfx_code_t code, int status, const char *message)
-{
-    w->api.fail_at = at;
-    w->api.fail_code = code;
-    w->api.fail_status = status;
-    w->api.fail_message = message;
 }
 
 /* One pod of the API server's, whose container waits for this reason; NULL: it runs. */
@@ -369,56 +226,6 @@ static void test_lost_race_for_certs(void **state)
     assert_non_null(text);
     assert_non_null(strstr(text, ca));
     assert_condition(w, "Synced", "False", "WaitingForStorage");
-}
-
-static void test_config_change_reissues(void **state)
-{
-    world_t *w = *state;
-    bring_up(w);
-    json_t *ca = json_incref(kfx_json_get(kfx_fake_get(&w->api, NS "/secrets/k8s-certs"), "data", "ca.crt"));
-    json_t *serving =
-        json_incref(kfx_json_get(kfx_fake_get(&w->api, NS "/secrets/k8s-certs"), "data", "apiserver.crt"));
-    json_t *cm = json_incref(kfx_json_get(kfx_fake_get(&w->api, NS "/secrets/cm-kubeconfig"), "data", "kubeconfig"));
-    set_config(w, "externalAddress", "192.0.2.9");
-    kfx_fake_forget_log(&w->api);
-    run_task(w);
-    const json_t *certs = kfx_fake_get(&w->api, NS "/secrets/k8s-certs");
-    assert_true(json_equal(ca, kfx_json_get(certs, "data", "ca.crt")));
-    assert_false(json_equal(serving, kfx_json_get(certs, "data", "apiserver.crt")));
-    assert_true(json_equal(cm, kfx_json_get(kfx_fake_get(&w->api, NS "/secrets/cm-kubeconfig"), "data", "kubeconfig")));
-    assert_int_equal(kfx_fake_count(&w->api, "PATCH"), 2);
-    assert_int_equal(kfx_fake_count(&w->api, "APPLY"), 0); /* no pod restarts for it */
-    json_decref(ca);
-    json_decref(serving);
-    json_decref(cm);
-}
-
-static void test_exposure_change_prunes(void **state)
-{
-    world_t *w = *state;
-    bring_up(w);
-    set_config(w, "exposure", "none");
-    run_task(w);
-    assert_true(kfx_object_terminating(
-        kfx_fake_get(&w->api, "/apis/networking.k8s.io/v1/namespaces/cp1-system/ingresses/cp1")));
-    assert_string_equal(kfx_json_str(kfx_fake_get(&w->api, NS "/services/cp1"), "spec", "type"), "ClusterIP");
-}
-
-static void test_openshift_waits_for_host(void **state)
-{
-    world_t *w = *state;
-    set_config(w, "isOpenShift", "true");
-    run_task(w);
-    assert_int_equal(w->result.outcome, KFX_OUTCOME_WAITING);
-    assert_int_equal(w->result.retry_after_ms, 0); /* the router's write is an event */
-    json_t *route = kfx_fake_get(&w->api, "/apis/route.openshift.io/v1/namespaces/cp1-system/routes/cp1");
-    assert_non_null(route);
-    kfx_json_put(route, json_string("cp1.apps.example.com"), "spec", "host");
-    run_task(w);
-    size_t len;
-    KFX_FREE char *text = kfx_base64_decode(
-        kfx_json_str(kfx_fake_get(&w->api, NS "/secrets/admin-kubeconfig"), "data", "kubeconfig"), &len, NULL);
-    assert_non_null(strstr(text, "server: https://cp1.apps.example.com\n"));
 }
 
 static void test_foreign_namespace(void **state)
@@ -618,26 +425,6 @@ static void test_version_asked_for(void **state)
     assert_says(w, "v1.27 to v1.36");
 }
 
-static void test_bad_config(void **state)
-{
-    world_t *w = *state;
-    set_config(w, "externalPort", "many");
-    run_task(w);
-    assert_condition(w, "Synced", "False", "InvalidConfig");
-    assert_says(w, "externalPort");
-    kfx_fake_forget_log(&w->api);
-    run_task(w); /* remembered as wrong */
-    assert_int_equal(kfx_fake_count(&w->api, "configmaps"), 0);
-    set_config(w, NULL, NULL);
-    run_task(w);
-    assert_condition(w, "Synced", "False", "WaitingForStorage");
-    kfx_fake_delete(&w->api, "/api/v1/namespaces/kubeflex-system/configmaps/kubeflex-config");
-    run_task(w);
-    assert_condition(w, "Synced", "False", "InvalidConfig");
-    assert_says(w, "create it");
-    assert_int_equal(w->result.retry_after_ms, 0); /* its creation is an event */
-}
-
 static void test_failures(void **state)
 {
     world_t *w = *state;
@@ -703,7 +490,7 @@ static void test_no_secret_in_result(void **state)
 
 int main(void)
 {
-#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define T(name) cmocka_unit_test_setup_teardown(name, world_setup, world_teardown)
     const struct CMUnitTest tests[] = {
         T(test_life),
         T(test_not_ready_says_why),
@@ -713,9 +500,6 @@ int main(void)
         T(test_deleted_kubeconfig),
         T(test_new_identity),
         T(test_lost_race_for_certs),
-        T(test_config_change_reissues),
-        T(test_exposure_change_prunes),
-        T(test_openshift_waits_for_host),
         T(test_foreign_namespace),
         T(test_late_digest),
         T(test_foreign_object),
@@ -728,7 +512,6 @@ int main(void)
         T(test_version_is_recorded_first),
         T(test_version_stays),
         T(test_version_asked_for),
-        T(test_bad_config),
         T(test_failures),
         T(test_stop),
         T(test_no_secret_in_result),

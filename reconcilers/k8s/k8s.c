@@ -1,10 +1,12 @@
 /* reconcilers/k8s/k8s.c: the steps of the type k8s, in the order of docs/architecture.md, "Life of one plane". */
 #include "reconcilers/k8s/k8s.h"
 
+#include "base/clock.h"
 #include "base/json.h"
 #include "base/mem.h"
 #include "reconcilers/k8s/identity.h"
 #include "reconcilers/k8s/workload.h"
+#include "reconcilers/rollouts.h"
 #include "reconcilers/run.h"
 
 #include <stdio.h>
@@ -12,6 +14,7 @@
 
 #define REVISION 1 /* of the manifests: raise it with every change of them */
 #define WORKLOAD "kube-apiserver"
+#define WORKLOADS 2
 
 /* The Deployment without our hash: made by another KubeFlex, unless our own field manager stands in it. */
 static int check_takeover(kfx_run_t *run)
@@ -64,8 +67,9 @@ static void service_facts(kfx_run_t *run, const json_t *service)
 
 static void route_facts(kfx_run_t *run, const json_t *route)
 {
-    const char *host = kfx_json_str(route, "spec", "host");
+    const char *host = kfx_json_str(route, "spec", "host"), *rv = kfx_json_str(route, "metadata", "resourceVersion");
     kfx_copy(run->memo.route_host, sizeof(run->memo.route_host), host ? host : "");
+    kfx_copy(run->memo.route_rv, sizeof(run->memo.route_rv), rv ? rv : "");
 }
 
 /* Reads what an unchanged object would have told, where it is needed and this process has not seen it. */
@@ -84,11 +88,16 @@ static bool service_facts_needed(const kfx_run_t *run)
     kfx_exposure_t exposure = run->config.exposure;
     const kfx_child_t *child = kfx_digest_child(run->digest, "Service", run->owner.plane);
     const kfx_child_t *certs = kfx_digest_child(run->digest, "Secret", KFX_SECRET_CERTS);
-    if (exposure == KFX_EXPOSE_NODEPORT)
-        return run->memo.node_port == 0;
-    if (exposure == KFX_EXPOSE_LOADBALANCER) /* its address comes later, with a new resourceVersion */
+    if (exposure == KFX_EXPOSE_NODEPORT || exposure == KFX_EXPOSE_LOADBALANCER)
+        /* The address comes later and the port may be changed: each time with a new resourceVersion. */
         return !child || strcmp(child->rv, run->memo.service_rv) != 0;
     return (!certs || run->rec->ops.outside) && !run->memo.cluster_ip[0];
+}
+
+static bool route_facts_needed(const kfx_run_t *run)
+{
+    const kfx_child_t *child = kfx_digest_child(run->digest, "Route", run->owner.plane);
+    return !run->memo.route_host[0] || !child || strcmp(child->rv, run->memo.route_rv) != 0;
 }
 
 static int render(kfx_run_t *run, const char *name, const kfx_k8s_values_t *values, kfx_desired_t *desired)
@@ -134,7 +143,7 @@ static int front(kfx_run_t *run, const kfx_k8s_values_t *values, bool *moved)
         run->memo.route_host[0] = '\0';
     else if (f.answers[1].object)
         route_facts(run, f.answers[1].object);
-    else if (!run->memo.route_host[0] && fetch(run, "/apis/route.openshift.io/v1", "routes", route_facts))
+    else if (route_facts_needed(run) && fetch(run, "/apis/route.openshift.io/v1", "routes", route_facts))
         return -1;
     if (route && !run->memo.route_host[0])
         return kfx_verdict_set(&run->sync, KFX_OUTCOME_WAITING, 0, "ReconcileError",
@@ -159,17 +168,40 @@ static int version_recorded(kfx_run_t *run, const kfx_k8s_choice_t *choice)
                            "Kubernetes %s is being recorded in the plane's status", choice->version);
 }
 
+/* Takes a place where running pods are going to be exchanged; gives it back once they are as desired and ready. */
+static int await_rollout(kfx_run_t *run, const kfx_desired_t *list)
+{
+    const kfx_child_t *server = kfx_digest_child(run->digest, "Deployment", WORKLOAD);
+    bool changes = false;
+    uint32_t retry_ms = 0;
+    for (size_t i = 0; i < WORKLOADS; i++) {
+        const kfx_child_t *child = kfx_digest_child(run->digest, "Deployment", list[i].name);
+        changes = changes || (child && child->owned && strcmp(child->hash, list[i].hash) != 0);
+    }
+    if (!changes) {
+        if (server && server->ready)
+            kfx_rollouts_leave(run->rec->rollouts, run->owner.uid);
+        return 0;
+    }
+    if (kfx_rollouts_enter(run->rec->rollouts, run->owner.uid, kfx_now_ms(), &retry_ms))
+        return 0;
+    return kfx_verdict_set(&run->sync, KFX_OUTCOME_WAITING, retry_ms, "RolloutQueued",
+                           "the pods run on as they were: %d other planes are having theirs exchanged",
+                           KFX_ROLLOUTS_MAX);
+}
+
 static int workload(kfx_run_t *run, kfx_k8s_values_t *values)
 {
     const kfx_child_t *dsn = kfx_digest_child(run->digest, "Secret", KFX_SECRET_DSN);
-    kfx_desired_t list[2] = {{.object = NULL}, {.object = NULL}};
+    kfx_desired_t list[WORKLOADS] = {{.object = NULL}, {.object = NULL}};
     if (!dsn || !dsn->owned || dsn->terminating)
         return kfx_verdict_set(&run->sync, KFX_OUTCOME_WAITING, 0, "WaitingForStorage",
                                "the storage agent has not written Secret " KFX_SECRET_DSN " yet");
     if (version_recorded(run, values->choice))
         return -1;
     values->dsn_hash = dsn->hash[0] ? dsn->hash : dsn->uid;
-    int rc = render(run, "kube-apiserver", values, &list[0]) || render(run, "kube-controller-manager", values, &list[1])
+    int rc = render(run, "kube-apiserver", values, &list[0]) ||
+                     render(run, "kube-controller-manager", values, &list[1]) || await_rollout(run, list)
                  ? -1
                  : kfx_apply(run, list, KFX_COUNT(list), NULL);
     kfx_desired_clear(&list[0]);
@@ -179,12 +211,10 @@ static int workload(kfx_run_t *run, kfx_k8s_values_t *values)
 
 static int sync_plane(kfx_run_t *run)
 {
-    const kfx_child_t *admin = kfx_digest_child(run->digest, "Secret", KFX_SECRET_ADMIN);
     kfx_k8s_choice_t choice;
     kfx_k8s_endpoints_t endpoints;
     char host[sizeof(endpoints.host)], ca_id[KFX_CA_ID_SIZE] = "";
     bool moved = false;
-    run->credentials = admin && admin->owned && !admin->terminating;
     if (check_takeover(run) || choose_version(run, &choice))
         return -1;
     snprintf(host, sizeof(host), "%s.%s", run->owner.plane, run->config.domain);
