@@ -102,11 +102,14 @@ void kfx_broker_tell_state(kfx_broker_t *self, kfx_line_t *line)
     kfx_copy(line->told_why, sizeof(line->told_why), why);
 }
 
+static void drop_acks(kfx_broker_t *self);
+
 void kfx_broker_end_session(kfx_broker_t *self, kfx_peer_t *peer, bool lost, int64_t now)
 {
     size_t back = 0;
     if (peer == self->watcher) {
         self->watcher = NULL;
+        drop_acks(self);
         for (size_t i = 0; i < self->line_count; i++)
             kfx_queue_sync_abort(self->lines[i].queue);
     } else if (peer->role.party == KFX_PARTY_WORKER) {
@@ -196,6 +199,42 @@ static int on_due(zloop_t *loop, int timer_id, void *arg)
     return 0;
 }
 
+static void drop_acks(kfx_broker_t *self)
+{
+    for (size_t i = 0; i < self->ack_count; i++)
+        free(self->acks[i].key);
+    self->ack_count = 0;
+    self->handled = 0;
+}
+
+int kfx_broker_owe_ack(kfx_broker_t *self, const kfx_line_t *line, const kfx_envelope_t *event, kfx_error_t *err)
+{
+    if (self->ack_count == KFX_EVENT_WINDOW)
+        return kfx_error_set(err, KFX_E_BUSY, "more than %d EVENTs without ACK: keep to the window of WELCOME",
+                             KFX_EVENT_WINDOW);
+    self->acks[self->ack_count++] =
+        (kfx_ack_t){.line = line, .key = kfx_xstrdup(event->key), .epoch = event->epoch, .seq = event->seq};
+    return 0;
+}
+
+void kfx_broker_owe_none(kfx_broker_t *self)
+{
+    free(self->acks[--self->ack_count].key);
+}
+
+static void send_acks(kfx_broker_t *self)
+{
+    for (size_t i = 0; self->watcher && i < self->ack_count; i++) {
+        const kfx_ack_t *ack = &self->acks[i];
+        kfx_envelope_t env = {.epoch = ack->epoch, .seq = ack->seq};
+        kfx_copy(env.sender, sizeof(env.sender), self->instance);
+        kfx_copy(env.service, sizeof(env.service), kfx_queue_service(ack->line->queue));
+        kfx_copy(env.key, sizeof(env.key), ack->key);
+        kfx_broker_send(self, self->watcher->id, self->watcher, KFX_ACK, &env, NULL, -1);
+    }
+    drop_acks(self);
+}
+
 static int on_work(zloop_t *loop, zsock_t *reader, void *arg)
 {
     (void)loop;
@@ -206,7 +245,10 @@ static int on_work(zloop_t *loop, zsock_t *reader, void *arg)
             break;
         kfx_metric_add(self->messages, 1);
         kfx_broker_take(self, &msg, kfx_now_ms());
+        self->handled++;
     }
+    if (self->handled >= KFX_ACK_MESSAGES || !(zsock_events(reader) & ZMQ_POLLIN))
+        send_acks(self);
     turn(self);
     return 0;
 }
@@ -466,6 +508,7 @@ void kfx_broker_destroy(kfx_broker_t **self_p)
     kfx_tap_destroy(&self->tap);
     for (size_t i = 0; i < self->line_count; i++)
         kfx_queue_destroy(&self->lines[i].queue);
+    drop_acks(self);
     kfx_peers_destroy(&self->peers);
     kfx_grumble_destroy(&self->grumble);
     kfx_wipe(&self->keys, sizeof(self->keys));

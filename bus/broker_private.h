@@ -12,6 +12,7 @@
 #include "bus/tap.h"
 
 #define KFX_LINES_MAX 16
+#define KFX_ACK_MESSAGES 512 /* more than the window, or a breach could not be seen */
 
 /* One service: its queue and what has been told about it. */
 typedef struct {
@@ -24,6 +25,13 @@ typedef struct {
     kfx_samples_t waits, runs;
     kfx_metric_t *ready, *running, *delayed, *unacked, *oldest, *redeliveries, *refusals, *tasks, *wait, *run;
 } kfx_line_t;
+
+/* An EVENT that was taken and whose ACK has not been sent yet. */
+typedef struct {
+    const kfx_line_t *line;
+    char *key;
+    uint64_t epoch, seq;
+} kfx_ack_t;
 
 struct kfx_broker {
     zloop_t *loop;
@@ -38,7 +46,10 @@ struct kfx_broker {
     size_t line_count;
     kfx_peers_t *peers;
     kfx_peer_t *watcher;
-    uint64_t epoch; /* highest seen */
+    kfx_ack_t acks[KFX_EVENT_WINDOW];
+    size_t ack_count;
+    unsigned handled; /* messages since ACKs were last sent */
+    uint64_t epoch;   /* highest seen */
     int64_t hold_until;
 
     kfx_grumble_t *grumble;
@@ -60,6 +71,10 @@ void kfx_broker_end_session(kfx_broker_t *self, kfx_peer_t *peer, bool lost, int
 /* Shows the tap a message; its four frames are taken (nulled). peer: at the other end, "" if not known. */
 void kfx_broker_show(kfx_broker_t *self, bool out, zframe_t *id, const char *peer, const char *role, kfx_kind_t kind,
                      const kfx_envelope_t *env, int64_t latency_ms, zmsg_t **frames_p);
+/* ACKs are sent together, when the socket is empty or after KFX_ACK_MESSAGES. Until then the watcher cannot have seen
+ * them, so one that sends more EVENTs than its window meanwhile has broken it: -1 with BUSY. */
+int kfx_broker_owe_ack(kfx_broker_t *self, const kfx_line_t *line, const kfx_envelope_t *event, kfx_error_t *err);
+void kfx_broker_owe_none(kfx_broker_t *self); /* takes the last one back */
 /* Tells the watcher the state of the service where it changed. */
 void kfx_broker_tell_state(kfx_broker_t *self, kfx_line_t *line);
 

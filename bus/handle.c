@@ -205,12 +205,13 @@ static int on_event(turn_t *t, kfx_error_t *err)
     kfx_line_t *line = kfx_broker_line(t->broker, env->service);
     if (!line)
         return kfx_error_set(err, KFX_E_NOT_FOUND, "there is no service %s", env->service);
-    if (kfx_queue_event(line->queue, env, &t->owner->payload, t->now, err) != 0)
+    if (kfx_broker_owe_ack(t->broker, line, env, err) != 0)
         return -1;
+    if (kfx_queue_event(line->queue, env, &t->owner->payload, t->now, err) != 0) {
+        kfx_broker_owe_none(t->broker); /* the ERROR stands for it */
+        return -1;
+    }
     line->event_count++;
-    kfx_envelope_t ack = {.epoch = env->epoch, .seq = env->seq};
-    fill(t, &ack);
-    kfx_broker_send(t->broker, t->id, t->peer, KFX_ACK, &ack, NULL, -1);
     return 0;
 }
 

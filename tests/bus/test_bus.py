@@ -134,10 +134,33 @@ class EndToEnd(BusTest):
         self.site.flag("refused")
         watcher.expect("^SERVICE storage down refused")
         event(watcher, "ok-1", 2, service="storage")
+        tap = self.site.tap("PING")
+        tap.expect('^PING.*"state":"down"')
         self.site.flag("up")
         watcher.expect("^SERVICE storage up")
+        for credit in (1, 2, 4):  # it reopens gradually
+            tap.expect(f'^PING.*"credit":{credit},')
         worker.expect("^RUN down-1 u1 1 0")
         watcher.expect("^DONE storage ok-1")
+
+    def test_tasks_spread_over_the_workers(self):
+        watcher, first = self.ready(name="w1", threads=4)
+        second = self.site.worker(name="w2", threads=4)
+        tap = self.site.tap("PING")
+        tap.expect('^PING.*"sender":"w2"')
+        for i in range(12):
+            event(watcher, f"hold-{i}", i + 1)
+        for worker in (first, second):
+            for _ in range(4):
+                worker.expect("^RUN hold-")
+        third = self.site.worker(name="w3", threads=4)  # more hands: the rest goes there at once
+        for _ in range(4):
+            third.expect("^RUN hold-")
+        for i in range(12):
+            self.site.flag(f"hold-{i}")
+        for _ in range(12):
+            watcher.expect("^DONE reconcile.k8s hold-")
+        self.assertEqual([w.count("^RUN") for w in (first, second, third)], [4, 4, 4])
 
     def test_no_worker_is_told(self):
         self.site.start_bus()
@@ -220,7 +243,18 @@ class EndToEnd(BusTest):
         metrics = get("/metrics")
         self.assertIn('kubeflex_bus_tasks_total{service="reconcile.k8s"} 1', metrics)
         self.assertIn('kubeflex_bus_dispatch_seconds_count{service="reconcile.k8s"} 1', metrics)
-        self.assertIn("kubeflex_bus_refusals_total", metrics)
+        for name in ("ready", "running", "delayed", "unacked", "oldest_seconds", "redeliveries_total", "refusals_total"):
+            self.assertIn(f'kubeflex_bus_{name}{{service="reconcile.k8s"}} 0', metrics)
+
+    def test_age_of_the_oldest_is_measured(self):
+        watcher, worker = self.ready(threads=1)
+        event(watcher, "hold-1", 1)
+        worker.expect("^RUN hold-1")
+        event(watcher, "ok-2", 2)
+        self.site.metric('kubeflex_bus_ready{service="reconcile.k8s"}', 1)
+        self.site.metric('kubeflex_bus_oldest_seconds{service="reconcile.k8s"}', 1)
+        self.site.flag("hold-1")
+        watcher.expect("^DONE reconcile.k8s ok-2")
 
 
 class Faults(BusTest):
