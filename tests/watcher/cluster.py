@@ -14,6 +14,7 @@ import time
 import urllib.error
 import urllib.request
 
+SYSTEM = "kubeflex-system"
 PLANES = "/apis/tenancy.kflex.kubestellar.org/v1alpha1/controlplanes"
 
 
@@ -77,6 +78,22 @@ def free_port():
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
         return s.getsockname()[1]
+
+
+def system_make(api):
+    """What workers read in kubeflex-system. False where KubeFlex itself runs there."""
+    if api.get(f"/apis/apps/v1/namespaces/{SYSTEM}/deployments/kubeflex-controller-manager"):
+        return False
+    if not api.get(f"/api/v1/namespaces/{SYSTEM}"):
+        api.create("/api/v1/namespaces", {"metadata": {"name": SYSTEM}})
+    if not api.get(f"/api/v1/namespaces/{SYSTEM}/configmaps/kubeflex-config"):
+        api.create(f"/api/v1/namespaces/{SYSTEM}/configmaps",
+                   {"metadata": {"name": "kubeflex-config"}, "data": {"domain": "localtest.me", "externalPort": "9443"}})
+    return True
+
+
+def system_remove(api):
+    wait(f"{SYSTEM} is gone", lambda: api.delete(f"/api/v1/namespaces/{SYSTEM}") is None, 30)
 
 
 class Process:

@@ -8,9 +8,8 @@ import os
 import sys
 import traceback
 
-from cluster import PLANES, Fleet, wait
+from cluster import PLANES, Api, Fleet, system_make, system_remove, wait
 
-SYSTEM = "kubeflex-system"
 LABEL = "kflex.kubestellar.org/controlplane"
 HASH = "kflex.kubestellar.org/applied-hash"
 
@@ -142,30 +141,17 @@ class Tests:
         assert f.api.get(path)["metadata"]["uid"] not in (uid, foreign["metadata"]["uid"])
 
 
-def prepare(api):
-    """What the reconciler reads in kubeflex-system. False where KubeFlex itself is there."""
-    if api.get(f"/apis/apps/v1/namespaces/{SYSTEM}/deployments/kubeflex-controller-manager"):
-        return False
-    if not api.get(f"/api/v1/namespaces/{SYSTEM}"):
-        api.create("/api/v1/namespaces", {"metadata": {"name": SYSTEM}})
-    if not api.get(f"/api/v1/namespaces/{SYSTEM}/configmaps/kubeflex-config"):
-        api.create(f"/api/v1/namespaces/{SYSTEM}/configmaps",
-                   {"metadata": {"name": "kubeflex-config"}, "data": {"domain": "localtest.me", "externalPort": "9443"}})
-    return True
-
-
 def main():
     kubeconfig = os.environ.get("KFX_TEST_KUBECONFIG")
     if not kubeconfig:
         print("skipped: KFX_TEST_KUBECONFIG names no cluster")
         return 77
+    if not system_make(Api(kubeconfig)):
+        print("skipped: KubeFlex runs in the cluster of KFX_TEST_KUBECONFIG")
+        return 77
     fleet = Fleet(dict(zip(("watcher", "bus", "worker", "reconciler"), sys.argv[1:5])), kubeconfig)
     failed = True
     try:
-        if not prepare(fleet.api):
-            print("skipped: KubeFlex runs in the cluster of KFX_TEST_KUBECONFIG")
-            failed = False
-            return 77
         tests = Tests(fleet)
         for name in sorted(n for n in dir(tests) if n.startswith("test_")):
             print(name, flush=True)
@@ -175,7 +161,7 @@ def main():
         traceback.print_exc(file=sys.stdout)
     finally:
         fleet.close(failed)
-        wait(f"{SYSTEM} is gone", lambda: fleet.api.delete(f"/api/v1/namespaces/{SYSTEM}") is None, 30)
+        system_remove(fleet.api)
     return 1 if failed else 0
 
 
