@@ -21,6 +21,7 @@ int kfx_storage_init(kfx_storage_t *self, kfx_error_t *err)
 {
     if (pthread_key_create(&self->session, close_session) != 0)
         return kfx_error_set(err, KFX_E_INTERNAL, "no thread-specific key left");
+    kfx_wrote_init(&self->wrote);
     return 0;
 }
 
@@ -35,6 +36,7 @@ void kfx_storage_close(kfx_storage_t *self)
 {
     drop_session(self);
     pthread_key_delete(self->session);
+    kfx_wrote_clear(&self->wrote);
 }
 
 /* This thread's connection, made or made again where it broke while idle. */
@@ -152,6 +154,7 @@ static int apply_secret(kfx_storage_t *self, const kfx_storage_job_t *job, kfx_d
         return kfx_error_set(err, KFX_E_FENCED, "stopped before the Secret was written");
     kfx_plane_namespace(job->plane, ns);
     kfx_field_manager(job->uid, manager);
+    kfx_wrote_note(&self->wrote, job->uid, "");
     KFX_SECRET json_t *answer = secrets->apply(
         secrets->ctx, ns, manager, kfx_dsn_secret(job->plane, job->uid, db->names, &self->server, password, hash), err);
     if (!answer)
@@ -159,6 +162,7 @@ static int apply_secret(kfx_storage_t *self, const kfx_storage_job_t *job, kfx_d
     const char *uid = kfx_json_str(answer, "metadata", "uid");
     const char *rv = kfx_json_str(answer, "metadata", "resourceVersion");
     kfx_result_wrote(result, "Secret", KFX_SECRET_DSN, uid ? uid : "", rv ? rv : "", hash);
+    kfx_wrote_note(&self->wrote, job->uid, hash);
     return 0;
 }
 
@@ -245,7 +249,7 @@ static int live(kfx_storage_t *self, const kfx_storage_job_t *job, kfx_db_t *db,
     return 0;
 }
 
-static int drop(const kfx_storage_job_t *job, kfx_db_t *db, kfx_result_t *result, kfx_error_t *err)
+static int drop(kfx_storage_t *self, const kfx_storage_job_t *job, kfx_db_t *db, kfx_result_t *result, kfx_error_t *err)
 {
     bool changed;
 
@@ -253,6 +257,7 @@ static int drop(const kfx_storage_job_t *job, kfx_db_t *db, kfx_result_t *result
         return -1;
     if (changed)
         kfx_log_info("database dropped", "plane", job->plane, "uid", job->uid, "database", db->names->database, NULL);
+    kfx_wrote_note(&self->wrote, job->uid, NULL);
     result->outcome = KFX_OUTCOME_GONE;
     kfx_result_condition(result, "StorageReady", false, "Deleting", "the database is dropped");
     return 0;
@@ -306,12 +311,19 @@ static void with_session(kfx_storage_t *self, const kfx_storage_job_t *job, cons
         failed(job, &err, true, result);
         return;
     }
-    int rc = ask == KFX_ASK_DROP ? drop(job, &db, result, &err) : live(self, job, &db, ask, result, &postgres, &err);
+    int rc =
+        ask == KFX_ASK_DROP ? drop(self, job, &db, result, &err) : live(self, job, &db, ask, result, &postgres, &err);
     /* A session that could not be given back clean, or met any error, takes its lock with it. */
     if (rc < 0 || kfx_db_unlock(&db, NULL) < 0)
         drop_session(self);
     if (rc < 0)
         failed(job, &err, postgres, result);
+}
+
+static bool late_write(kfx_storage_t *self, const kfx_storage_job_t *job)
+{
+    const kfx_child_t *secret = kfx_digest_child(job->digest, "Secret", KFX_SECRET_DSN);
+    return secret && kfx_wrote_other(&self->wrote, job->uid, secret->hash);
 }
 
 void kfx_storage_run(kfx_storage_t *self, const kfx_storage_job_t *job, kfx_result_t *result)
@@ -329,6 +341,8 @@ void kfx_storage_run(kfx_storage_t *self, const kfx_storage_job_t *job, kfx_resu
     }
     kfx_dsn_hash(&names, &self->server, wanted);
     kfx_storage_ask_t ask = kfx_storage_ask(job, wanted);
+    if (ask == KFX_ASK_NOTHING && late_write(self, job))
+        ask = KFX_ASK_SECRET;
     if (ask == KFX_ASK_NOTHING)
         ready(&names, result);
     else

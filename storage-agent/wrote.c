@@ -1,0 +1,44 @@
+/* storage-agent/wrote.c: see wrote.h. */
+#include "storage-agent/wrote.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define PLANES_MAX 16384 /* about 120 bytes each; beyond it all are forgotten, as by a restart */
+
+void kfx_wrote_init(kfx_wrote_t *self)
+{
+    pthread_mutex_init(&self->mutex, NULL);
+    self->hashes = json_object();
+    if (!self->hashes)
+        abort(); /* as the other small allocations */
+}
+
+void kfx_wrote_clear(kfx_wrote_t *self)
+{
+    json_decref(self->hashes);
+    self->hashes = NULL;
+    pthread_mutex_destroy(&self->mutex);
+}
+
+void kfx_wrote_note(kfx_wrote_t *self, const char *uid, const char *hash)
+{
+    pthread_mutex_lock(&self->mutex);
+    if (!hash) {
+        json_object_del(self->hashes, uid);
+    } else {
+        if (json_object_size(self->hashes) >= PLANES_MAX)
+            json_object_clear(self->hashes);
+        json_object_set_new(self->hashes, uid, json_string(hash));
+    }
+    pthread_mutex_unlock(&self->mutex);
+}
+
+bool kfx_wrote_other(kfx_wrote_t *self, const char *uid, const char *hash)
+{
+    pthread_mutex_lock(&self->mutex);
+    const char *ours = json_string_value(json_object_get(self->hashes, uid));
+    bool other = ours && strcmp(ours, hash) != 0;
+    pthread_mutex_unlock(&self->mutex);
+    return other;
+}
