@@ -222,8 +222,12 @@ static int on_done(turn_t *t, kfx_error_t *err)
     if (env->lease != t->peer->lease)
         return kfx_error_set(err, KFX_E_FENCED, "DONE quotes another lease than this session's");
     int64_t ran = 0;
-    if (kfx_queue_done(line->queue, env, &t->owner->payload, t->now, &ran, err) != 0)
+    if (kfx_queue_done(line->queue, env, &t->owner->payload, t->now, &ran, err) != 0) {
+        /* The run may have been somebody else's for a while (kfx_queue_adopt): what this session holds is counted anew.
+         */
+        t->peer->running = (uint32_t)kfx_queue_running(line->queue, t->peer->lease);
         return -1;
+    }
     if (t->peer->running > 0)
         t->peer->running--;
     if (env->outcome == KFX_OUTCOME_DOWN) { /* its PING says more */

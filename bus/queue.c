@@ -32,6 +32,7 @@ typedef struct entry {
     bool fresh;    /* … which makes a failure of this run irrelevant */
     bool canceled; /* asked to stop */
     bool moved;    /* its worker reconnected and has not said yet that it still runs */
+    bool ended;    /* announced to a new bus, but over already: somebody else may have got the key from the old one */
 
     unsigned attempt;     /* failures in a row */
     unsigned redelivered; /* leases lost in a row */
@@ -172,6 +173,12 @@ static void make_ready(kfx_queue_t *self, entry_t *e, int64_t now)
     detach(self, e);
     if (!e->have_event)
         return; /* the watcher's snapshot, which every new bus gets, will bring one */
+    if (now < self->opts.hold_until && !e->released) {
+        e->state = DELAYED;
+        e->held = true;
+        kfx_heap_set(&self->timers, &e->timer, self->opts.hold_until);
+        return;
+    }
     e->state = READY;
     e->ready_at = now;
     e->ready_prev = self->ready_tail;
@@ -239,11 +246,6 @@ static void wake(kfx_queue_t *self, entry_t *e, bool fresh, int64_t now)
             kfx_heap_set(&self->timers, &e->timer, e->failed_at + KFX_QUEUE_EVENT_GAP_MS);
         return;
     }
-    if (now < self->opts.hold_until && !e->released) {
-        make_delayed(self, e, now, self->opts.hold_until - now);
-        e->held = true;
-        return;
-    }
     make_ready(self, e, now);
 }
 
@@ -299,7 +301,7 @@ bool kfx_queue_next(kfx_queue_t *self, uint64_t lease, int64_t now, kfx_envelope
     e->run_deleting = e->deleting;
     e->run_start = now;
     e->run_attempt = e->attempt;
-    e->again = e->fresh = e->canceled = e->moved = false;
+    e->again = e->fresh = e->canceled = e->moved = e->ended = false;
 
     memset(task, 0, sizeof(*task));
     kfx_copy(task->service, sizeof(task->service), self->service);
@@ -360,7 +362,7 @@ int kfx_queue_done(kfx_queue_t *self, const kfx_envelope_t *env, zframe_t **payl
     bool swept = !e->have_event && e->canceled;
     if (!swept)
         keep_done(self, e, env, payload_p, now);
-    e->released = true;
+    e->released |= !e->ended;
     e->redelivered = 0;
     switch (env->outcome) {
     case KFX_OUTCOME_OK:
@@ -397,7 +399,9 @@ int kfx_queue_adopt(kfx_queue_t *self, const kfx_envelope_t *env, int64_t now, k
         e->moved = false;
         return 0;
     }
-    if (now >= self->opts.hold_until || (e && (e->state == RUNNING || e->released)))
+    bool ended = env->outcome != KFX_OUTCOME_NONE;
+    bool taken = e && e->state == RUNNING && (ended || !e->ended); /* what still runs goes before what is over */
+    if (now >= self->opts.hold_until || taken || (e && e->released))
         return kfx_error_set(err, KFX_E_FENCED, "task %llu of %s was given to somebody else or has ended",
                              (unsigned long long)env->task, env->key);
     if (!e)
@@ -418,6 +422,7 @@ int kfx_queue_adopt(kfx_queue_t *self, const kfx_envelope_t *env, int64_t now, k
     e->run_start = now;
     e->attempt = env->attempt;
     e->again = e->fresh = e->canceled = e->moved = false;
+    e->ended = ended;
     if (e->have_event)
         compare_run(self, e);
     return 0;
@@ -425,7 +430,7 @@ int kfx_queue_adopt(kfx_queue_t *self, const kfx_envelope_t *env, int64_t now, k
 
 static void lose_run(kfx_queue_t *self, entry_t *e, bool lost, int64_t now)
 {
-    e->released = true;
+    e->released |= !e->ended;
     if (!lost || !e->have_event) {
         make_ready(self, e, now);
         return;

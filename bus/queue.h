@@ -67,9 +67,10 @@ bool kfx_queue_next(kfx_queue_t *self, uint64_t lease, int64_t now, kfx_envelope
 int kfx_queue_done(kfx_queue_t *self, const kfx_envelope_t *env, zframe_t **payload_p, int64_t now, int64_t *ran_ms,
                    kfx_error_t *err);
 
-/* A worker says that it runs key (uid, generation, epoch, seq, task) under env->lease. 0 when so be it: the run is
- * known under an older lease of that worker's, or the bus is new and knows nothing better. -1 with FENCED: it must
- * stop. */
+/* A worker says that it runs key (uid, generation, epoch, seq, task) under env->lease, or (with an outcome) that it ran
+ * it and its result was not confirmed. 0 when so be it: the run is known under an older lease of that worker's, or the
+ * bus is new and knows nothing better. -1 with FENCED: it must stop. The end of a run that was over already does not
+ * end the hold of its key: the old bus may have had the result, and given the key to somebody else. */
 int kfx_queue_adopt(kfx_queue_t *self, const kfx_envelope_t *env, int64_t now, kfx_error_t *err);
 
 /* The worker of lease `from` has a new session: what it runs goes on under `to`, if it says so (kfx_queue_adopt) before

@@ -486,6 +486,60 @@ static void test_new_bus_holds_back_what_nobody_announced(void **state)
     kfx_queue_destroy(&b->queue);
 }
 
+/* The old bus took the DONE, gave the key to another worker and died before its ACK arrived. */
+static void test_announced_end_does_not_end_the_hold(void **state)
+{
+    (void)state;
+    bench_t bench, *b = &bench;
+    kfx_envelope_t task,
+        over = {.lease = 9, .task = 77, .epoch = 1, .seq = 1, .generation = 1, .key = "a", .uid = "u1"};
+    kfx_envelope_t runs = over;
+    open_bench(b, 5500);
+    TELL(b, "a", .seq = 10);
+    over.outcome = KFX_OUTCOME_OK;
+    assert_int_equal(kfx_queue_adopt(b->queue, &over, b->now, NULL), 0);
+    assert_int_equal(end(b, &over, KFX_OUTCOME_OK, 0), 0);
+    assert_false(start(b, 9, &task)); /* somebody may be running it */
+    runs.lease = 10;
+    runs.task = 78;
+    assert_int_equal(kfx_queue_adopt(b->queue, &runs, b->now, NULL), 0);
+    assert_int_equal(end(b, &runs, KFX_OUTCOME_OK, 0), 0);
+    assert_true(start(b, 9, &task)); /* now it is known that nobody does */
+    kfx_queue_destroy(&b->queue);
+}
+
+static void test_announced_run_goes_before_an_announced_end(void **state)
+{
+    (void)state;
+    bench_t bench, *b = &bench;
+    kfx_envelope_t task,
+        over = {.lease = 9, .task = 77, .epoch = 1, .seq = 1, .generation = 1, .key = "a", .uid = "u1"};
+    kfx_envelope_t runs = over, also = over;
+    open_bench(b, 5500);
+    TELL(b, "a", .seq = 10);
+    over.outcome = also.outcome = KFX_OUTCOME_RETRY;
+    runs.lease = 10;
+    runs.task = 78;
+    also.lease = 11;
+    also.task = 79;
+    assert_int_equal(kfx_queue_adopt(b->queue, &over, b->now, NULL), 0);
+    assert_int_equal(kfx_queue_adopt(b->queue, &also, b->now, NULL), -1);
+    assert_int_equal(kfx_queue_adopt(b->queue, &runs, b->now, NULL), 0);
+    assert_int_equal(end(b, &over, KFX_OUTCOME_RETRY, 0), -1);
+    assert_int_equal(end(b, &runs, KFX_OUTCOME_OK, 0), 0);
+    assert_true(start(b, 9, &task));
+    kfx_queue_destroy(&b->queue);
+
+    open_bench(b, 5500);
+    TELL(b, "a", .seq = 10);
+    assert_int_equal(kfx_queue_adopt(b->queue, &over, b->now, NULL), 0);
+    assert_int_equal(kfx_queue_release(b->queue, 9, false, b->now), 1); /* its worker left before the DONE came */
+    assert_false(start(b, 10, &task));
+    b->now = 5500;
+    assert_true(start(b, 10, &task));
+    kfx_queue_destroy(&b->queue);
+}
+
 static void test_adopted_run_of_another_uid_is_cancelled(void **state)
 {
     (void)state;
@@ -599,6 +653,8 @@ int main(void)
         TEST(test_swept_key_that_comes_back_runs),
         TEST(test_aborted_snapshot_sweeps_nothing),
         cmocka_unit_test(test_new_bus_holds_back_what_nobody_announced),
+        cmocka_unit_test(test_announced_end_does_not_end_the_hold),
+        cmocka_unit_test(test_announced_run_goes_before_an_announced_end),
         cmocka_unit_test(test_adopted_run_of_another_uid_is_cancelled),
         TEST(test_reconnected_worker_keeps_what_it_names),
         TEST(test_undone_dispatch_is_ready_again),

@@ -317,6 +317,7 @@ static void on_up(void *ctx, const kfx_envelope_t *welcome)
             continue;
         kfx_envelope_t env = job->env;
         env.running = true;
+        env.outcome = job->state == REPORTED ? job->result.outcome : KFX_OUTCOME_NONE;
         kfx_session_send(self->session, KFX_EVENT, &env, NULL);
     }
     kfx_session_send(self->session, KFX_SYNC, &(kfx_envelope_t){.state = KFX_SYNC_END}, NULL);
