@@ -164,7 +164,8 @@ static void step_status(kfx_watcher_t *self, kfx_plane_t *plane, const kfx_stanc
     add_outages(self, plane, stance, &in, &texts);
     kfx_status_t *status = kfx_merge(&in);
     if (!status || is_unkept(self, plane, status)) {
-        ack_all(self, plane, stance);
+        if (plane->op == KFX_OP_NONE) /* else what is on its way may still change what stands there */
+            ack_all(self, plane, stance);
         free(status);
         return;
     }

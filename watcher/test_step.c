@@ -278,6 +278,24 @@ static void test_life(void **state)
     assert_int_equal(sent.events, 2);
 }
 
+/* A status that says already what a result says does not settle it while an older write is on its way. */
+static void test_no_ack_while_a_write_is_on_its_way(void **state)
+{
+    (void)state;
+    create("cp1", "k8s");
+    land();
+    done("reconcile.k8s", KFX_OUTCOME_OK, "Synced", true, "ReconcileSuccess");
+    land();
+    assert_int_equal(sent.acks, 1);
+    done("reconcile.k8s", KFX_OUTCOME_RETRY, "Synced", false, "ReconcileError");
+    done("reconcile.k8s", KFX_OUTCOME_OK, "Synced", true, "ReconcileSuccess"); /* what still stands there */
+    assert_int_equal(sent.acks, 1);
+    land();
+    assert_int_equal(sent.acks, 1); /* the older words stand there now */
+    land();
+    assert_int_equal(sent.acks, 2);
+}
+
 static void done_version(const char *version, bool awaits)
 {
     kfx_result_t result = {.awaits_record = awaits};
@@ -652,6 +670,7 @@ int main(void)
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
         T(test_life),
+        T(test_no_ack_while_a_write_is_on_its_way),
         T(test_awaited_record),
         T(test_deletion),
         T(test_not_for_us),
