@@ -322,7 +322,7 @@ static void stream_refused(kfx_watch_t *self, int status, int64_t retry_after_s)
 static void stream_ended(kfx_watch_t *self)
 {
     bool healthy = kfx_now_ms() - self->opened_at >= HEALTHY_MS;
-    if (healthy)
+    if (healthy || (self->events > 0 && !self->relist)) /* it gets on */
         self->failures = 0;
     if (self->slow) {
         kfx_log_warn("watch waits for its slow consumer", "path", self->spec.path, NULL);

@@ -230,10 +230,15 @@ class Server:
         self.context, self.handler, self.max_streams = context, handler, max_streams
         self.connections, self.port, self.listener = [], 0, None
 
-    async def listen(self):
+    def bound(self):
         sock = socket.socket()
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         sock.bind(("127.0.0.1", self.port))
+        return sock
+
+    async def listen(self):
+        self.refuse()
+        sock = self.bound()
         self.port = sock.getsockname()[1]
         self.listener = await asyncio.get_running_loop().create_server(
             lambda: Connection(self), sock=sock, ssl=self.context, backlog=128)
@@ -243,6 +248,12 @@ class Server:
         if self.listener:
             self.listener.close()
         self.listener = None
+
+    def deaf(self):
+        """New connections are made, by the kernel, but nobody speaks TLS, until the next listen ()."""
+        self.refuse()
+        self.listener = self.bound()
+        self.listener.listen(16)
 
     def stop(self):
         self.refuse()

@@ -6,7 +6,7 @@ usage: run_cases.py DRIVER [CASE…]        DRIVER: kube-driver (driver.c); CASE
 A case is lines of words; `#` begins a comment, the first one is the case's name. What the client does:
 
   run COMMAND              at the start (commands: driver.c; $PODS is /api/v1/pods)
-  when TOKEN…: COMMAND     when the driver has said all these; `server STEP`: accept, refuse, tls, token, freeze all, put, drop
+  when TOKEN…: COMMAND     when the driver has said all these; `server STEP`: accept, tls, token, freeze all, put, drop
 
 What the server does, a rule for each request (method, and texts that its path contains), taken in order, each once:
 
@@ -17,7 +17,7 @@ What the server does, a rule for each request (method, and texts that its path c
     event TYPE NAME@RV     bookmark RV      error CODE REASON     raw TEXT (with \\n, \\x00)             part of a stream
     end · hang             the stream ends; stays open (the default after a part of a stream is: end)
     reset CODE · goaway [CODE] [last=N] · close (FIN) · abort (RST) · freeze [all]        the stream, the connection
-    refuse · accept        new connections; tls NAME: the certificate of new ones (good, stranger, expired, other)
+    refuse · deaf · accept new connections (deaf: no TLS); tls NAME: the certificate of new ones (good, stranger, expired, other)
     token TEXT             the client's token file
     inform STATUS          an interim answer
     delay MS               until TOKEN: goes on when the driver has said it
@@ -340,6 +340,9 @@ class Answer:
 
     async def do_refuse(self, _rest):
         self.running.server.refuse()
+
+    async def do_deaf(self, _rest):
+        self.running.server.deaf()
 
     async def do_accept(self, _rest):
         await self.running.server.listen()

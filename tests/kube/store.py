@@ -44,7 +44,7 @@ def merge(target, patch):
 
 
 class Path:
-    """/apis/GROUP/VERSION/[namespaces/NS/]PLURAL[/NAME[/SUB]]; kind: group, version and plural."""
+    """/apis/GROUP/VERSION/[namespaces/NS/]PLURAL[/NAME[/SUB]]; kind: group, version and plural ("" where there is none)."""
 
     def __init__(self, path):
         words = path.strip("/").split("/")
@@ -296,10 +296,14 @@ class Store:
                 await self.changed(path.kind, exchange)
 
     async def line(self, exchange, what, obj):
+        """One event; a fake that disturbs its streams does it here."""
         await exchange.send(json.dumps({"type": what, "object": obj}).encode() + b"\n")
 
     async def answer(self, exchange):
         path = Path(exchange.plain_path)
+        if not path.kind[-1]:
+            await exchange.answer(404, json.dumps(failure(404, "NotFound")).encode())
+            return
         partial = "PartialObjectMetadata" in exchange.headers.get("accept", "")
         try:
             if exchange.method != "GET":
