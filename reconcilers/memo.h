@@ -23,6 +23,7 @@ typedef struct {
     unsigned probe_failures; /* refused probes in a row */
     int64_t unready_ms;      /* since when (kfx_now_ms) the workload is seen without ready pods; 0: it is not */
     unsigned looks;          /* at its pods, since then */
+    int64_t helper_ms;       /* the same as unready_ms for the type's helper */
     char service_rv[32];     /* the Service whose facts these are */
     char cluster_ip[64];
     int node_port;

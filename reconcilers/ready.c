@@ -22,6 +22,7 @@
  * and again later, because no event of the workload tells that the cause is another one now. */
 #define LOOK_FIRST_MS 5000
 #define LOOK_CAP_MS 60000
+#define HELPER_MS 20000  /* the helper starts when the API server answers; it is looked at with the next live probe */
 #define REPROBE_MS 45000 /* ± 15 s, so that a fleet does not knock at once */
 #define REPROBE_SPREAD_MS 15000
 
@@ -41,9 +42,8 @@ static void not_ready(kfx_run_t *run, uint32_t retry_after_ms, const char *what)
 }
 
 /* Nothing where it cannot be read: then the condition says what the workload's own status does. */
-static void find_trouble(kfx_run_t *run, kfx_trouble_t *out)
+static void find_trouble(kfx_run_t *run, const char *workload, kfx_trouble_t *out)
 {
-    const char *workload = run->rec->type->workload;
     *out = (kfx_trouble_t){.reason = NULL};
     /* resourceVersion=0: from the API server's memory, whatever state that is. */
     KFX_REQUEST kfx_request_t *pods = kfx_request_new(
@@ -75,7 +75,7 @@ static void explain(kfx_run_t *run)
         return;
     }
     kfx_trouble_t trouble;
-    find_trouble(run, &trouble);
+    find_trouble(run, run->rec->type->workload, &trouble);
     uint32_t again = LOOK_FIRST_MS;
     for (unsigned i = memo->looks++; i > 0 && again < LOOK_CAP_MS; i--)
         again *= 2;
@@ -84,6 +84,21 @@ static void explain(kfx_run_t *run)
         not_ready_because(run, again, trouble.reason, trouble.message);
     else
         not_ready(run, again, what);
+}
+
+/* A plane that answers is Ready, but does half of its work where its controllers do not run. */
+static void helper_trouble(kfx_run_t *run, kfx_trouble_t *out)
+{
+    const char *helper = run->rec->type->helper;
+    const kfx_child_t *child = helper ? kfx_digest_child(run->digest, "Deployment", helper) : NULL;
+    int64_t now = kfx_now_ms();
+    *out = (kfx_trouble_t){.reason = NULL};
+    if (!child || !child->owned || child->ready)
+        run->memo.helper_ms = 0;
+    else if (!run->memo.helper_ms)
+        run->memo.helper_ms = now;
+    else if (now - run->memo.helper_ms >= HELPER_MS)
+        find_trouble(run, helper, out);
 }
 
 static uint32_t next_probe_ms(unsigned failures)
@@ -115,7 +130,10 @@ static void probe(kfx_run_t *run)
     }
     run->memo.probe_failures = 0;
     run->memo.was_ready = true;
-    kfx_result_condition(run->result, "Ready", true, "Available", "the API server answers");
+    kfx_trouble_t trouble;
+    helper_trouble(run, &trouble);
+    kfx_result_condition(run->result, "Ready", true, "Available", "the API server answers%s%s",
+                         trouble.reason ? "; but " : "", trouble.message);
     uint32_t again = (uint32_t)kfx_random_between(REPROBE_MS - REPROBE_SPREAD_MS, REPROBE_MS + REPROBE_SPREAD_MS);
     if (run->result->outcome == KFX_OUTCOME_OK || run->result->outcome == KFX_OUTCOME_WAITING)
         run->result->retry_after_ms = kfx_retry_min(run->result->retry_after_ms, again);

@@ -9,6 +9,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <string.h>
 
 #include <cmocka.h>
@@ -76,12 +77,14 @@ static void test_life(void **state)
 /* One pod of the API server's, whose container waits for this reason; NULL: it runs. */
 static void put_pod(world_t *w, const char *waiting)
 {
+    char name[64], image[128];
+    snprintf(name, sizeof(name), "%s-1", deployment);
+    snprintf(image, sizeof(image), "registry.k8s.io/%s:v1.36.3", deployment);
     json_t *state = waiting ? json_pack("{s:{s:s}}", "waiting", "reason", waiting) : json_pack("{s:{}}", "running");
     json_object_set_new(w->api.objects, NS "/pods?resourceVersion=0&labelSelector=" KFX_LABEL_PLANE "%3Dcp1",
-                        json_pack("{s:[{s:{s:s, s:s}, s:{s:[{s:s, s:s, s:o}]}}]}", "items", "metadata", "name",
-                                  "kube-apiserver-1", "creationTimestamp", "2026-11-25T10:00:00Z", "status",
-                                  "containerStatuses", "name", "kube-apiserver", "image",
-                                  "registry.k8s.io/kube-apiserver:v1.36.3", "state", state));
+                        json_pack("{s:[{s:{s:s, s:s}, s:{s:[{s:s, s:s, s:o}]}}]}", "items", "metadata", "name", name,
+                                  "creationTimestamp", "2026-11-25T10:00:00Z", "status", "containerStatuses", "name",
+                                  deployment, "image", image, "state", state));
 }
 
 static void test_not_ready_says_why(void **state)
@@ -90,7 +93,7 @@ static void test_not_ready_says_why(void **state)
     run_task(w);
     write_dsn(w);
     run_task(w);
-    put_pod(w, "ErrImagePull");
+    put_pod(w, "kube-apiserver", "ErrImagePull");
     kfx_fake_forget_log(&w->api);
     run_task(w);
     assert_condition(w, "Ready", "False", "Creating"); /* a start takes its time */
@@ -109,16 +112,28 @@ static void test_not_ready_says_why(void **state)
     }
     assert_int_equal(w->result.retry_after_ms, 60000);
 
-    put_pod(w, NULL); /* it was pulled */
+    put_pod(w, "kube-apiserver", NULL); /* it was pulled */
     run_task(w);
     assert_condition(w, "Ready", "False", "Creating");
     set_ready(w, true);
     run_task(w);
     assert_condition(w, "Ready", "True", "Available");
+    assert_string_equal(condition(w, "Ready")->message, "the API server answers");
+    clock_ahead_ms += 30000;
+    put_pod(w, "kube-controller-manager", "ErrImagePull");
+    run_task(w);
+    assert_condition(w, "Ready", "True", "Available");
+    assert_non_null(
+        strstr(condition(w, "Ready")->message, "but image registry.k8s.io/kube-controller-manager:v1.36.3"));
+    kfx_json_put(kfx_fake_get(&w->api, HELPER), json_true(), "status", "ready");
+    run_task(w);
+    assert_string_equal(condition(w, "Ready")->message, "the API server answers");
     kfx_fake_forget_log(&w->api);
+    clock_ahead_ms += 30000;
     run_task(w);
     assert_int_equal(json_array_size(w->api.log), 0);
 
+    put_pod(w, "kube-apiserver", "ErrImagePull");
     set_ready(w, false);
     run_task(w);
     assert_condition(w, "Ready", "False", "Unavailable");

@@ -15,6 +15,7 @@ typedef struct {
     uint32_t revision;    /* of the manifests: raised by one whenever they change, so that during a rollout of KubeFlex
                              only    the newest workers get work */
     const char *workload; /* the Deployment whose readiness starts the live probe */
+    const char *helper;   /* another one, which a plane that is Ready may lack for a while; NULL: none */
     const char *secret_name, *secret_key, *secret_in_cluster_key; /* status.secretRef */
     const char *pod_security; /* Pod Security level that a new Namespace enforces; NULL = none */
 

@@ -231,6 +231,7 @@ const kfx_type_t kfx_type_k8s = {
     .name = "k8s",
     .revision = REVISION,
     .workload = WORKLOAD,
+    .helper = "kube-controller-manager",
     .secret_name = KFX_SECRET_ADMIN,
     .secret_key = "kubeconfig",
     .secret_in_cluster_key = "kubeconfig-incluster",
