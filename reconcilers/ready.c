@@ -21,7 +21,7 @@
 /* A workload without ready pods is left alone for the time that a start takes; then its pods are asked for the cause,
  * and again later, because no event of the workload tells that the cause is another one now. */
 #define LOOK_FIRST_MS 5000
-#define LOOK_CAP_MS 60000
+#define LOOK_CAP_MS 120000
 #define HELPER_MS 20000  /* the helper starts when the API server answers; it is looked at with the next live probe */
 #define REPROBE_MS 45000 /* ± 15 s, so that a fleet does not knock at once */
 #define REPROBE_SPREAD_MS 15000

@@ -74,8 +74,10 @@ static void test_life(void **state)
     assert_condition(w, "Ready", "False", "Unavailable");
 }
 
-/* One pod of the API server's, whose container waits for this reason; NULL: it runs. */
-static void put_pod(world_t *w, const char *waiting)
+#define HELPER "/apis/apps/v1/namespaces/cp1-system/deployments/kube-controller-manager"
+
+/* One pod of that Deployment, whose container waits for this reason; NULL: it runs. */
+static void put_pod(world_t *w, const char *deployment, const char *waiting)
 {
     char name[64], image[128];
     snprintf(name, sizeof(name), "%s-1", deployment);
@@ -106,11 +108,11 @@ static void test_not_ready_says_why(void **state)
     assert_condition(w, "Synced", "True", "ReconcileSuccess");
     assert_non_null(strstr(condition(w, "Ready")->message, "registry.k8s.io/kube-apiserver:v1.36.3"));
     assert_int_equal(w->result.outcome, KFX_OUTCOME_WAITING);
-    for (uint32_t again = 5000; again < 60000; again *= 2) {
+    for (uint32_t again = 5000; again < 120000; again *= 2) {
         assert_int_equal(w->result.retry_after_ms, again);
         run_task(w);
     }
-    assert_int_equal(w->result.retry_after_ms, 60000);
+    assert_int_equal(w->result.retry_after_ms, 120000);
 
     put_pod(w, "kube-apiserver", NULL); /* it was pulled */
     run_task(w);
