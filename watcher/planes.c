@@ -195,6 +195,16 @@ bool kfx_plane_update(kfx_plane_t *plane, kfx_seen_plane_t *seen)
     return true;
 }
 
+void kfx_plane_answered(kfx_plane_t *plane, kfx_seen_plane_t *seen)
+{
+    if (plane->present && strcmp(plane->uid, seen->uid) == 0 && strcmp(plane->rv, seen->rv) == 0) {
+        free(plane->status);
+        plane->status = KFX_STEAL(seen->status);
+    } else {
+        kfx_plane_update(plane, seen);
+    }
+}
+
 /* ---- children ------------------------------------------------------------------------------------------------- */
 
 bool kfx_child_owned(const kfx_plane_t *plane, const kfx_tracked_t *child)

@@ -109,10 +109,13 @@ bool kfx_planes_purge(kfx_planes_t *self, kfx_plane_t *plane);
 /* Calls fn for each; fn must not add or remove entries. */
 void kfx_planes_each(kfx_planes_t *self, void (*fn)(void *ctx, kfx_plane_t *plane), void *ctx);
 
-/* Takes what the watch (or the answer to a write) showed. Older than what is known: ignored. False when nothing
- * changed. `fresh` is left to the watch: the answer to a write does not prove that the object is in the list that is
+/* Takes what the watch showed. Older than what is known: ignored. False when nothing
+ * changed. `fresh` is left to the caller: the answer to a write does not prove that the object is in the list that is
  * going on. */
 bool kfx_plane_update(kfx_plane_t *plane, kfx_seen_plane_t *seen);
+/* The same for the answer to a write of ours. At the same resourceVersion it goes before what the watch showed: while a
+ * new definition takes effect the watch may still drop fields that the stored object has. */
+void kfx_plane_answered(kfx_plane_t *plane, kfx_seen_plane_t *seen);
 /* The API server keeps what is written to it, as far as we know. */
 void kfx_plane_kept(kfx_plane_t *plane);
 /* The ControlPlane is gone. */

@@ -69,7 +69,7 @@ static void on_read(void *ctx, kfx_request_t *req)
         kfx_copy(rv, sizeof rv, plane->rv);
         kfx_seen_plane_t *seen = req->error.code == KFX_OK ? kfx_reduce_plane(req->answer) : NULL;
         if (seen && strcmp(seen->uid, plane->uid) == 0)
-            kfx_plane_update(plane, seen);
+            kfx_plane_answered(plane, seen);
         kfx_seen_plane_free(seen);
         if (strcmp(rv, plane->rv) == 0) /* nothing newer to be had: the next try would fail alike */
             pause_plane(self, plane);
@@ -127,7 +127,7 @@ static void landed(call_t *call, kfx_op_t op, const kfx_request_t *req)
             plane->timed = false;
         }
     }
-    kfx_plane_update(plane, seen);
+    kfx_plane_answered(plane, seen);
     kfx_seen_plane_free(seen);
 }
 

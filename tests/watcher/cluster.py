@@ -200,6 +200,15 @@ class Fleet:
                 "metadata": {"name": name, "labels": {"wt": self.tag}, **meta}, "spec": {"type": kind}}
         return name, self.api.create(PLANES, body)
 
+    def takes(self, name):
+        """Whether the API server would take a plane of that name."""
+        body = {"apiVersion": "tenancy.kflex.kubestellar.org/v1alpha1", "kind": "ControlPlane", "metadata": {"name": name},
+                "spec": {"type": "k8s"}}
+        try:
+            return self.api.create(PLANES + "?dryRun=All", body)
+        except urllib.error.HTTPError:
+            return None
+
     def seen(self, name):
         return self.api.get(f"{PLANES}/{name}")
 

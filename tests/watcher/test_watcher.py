@@ -325,6 +325,7 @@ class Tests:
         assert f.metric(self.leading, "kubeflex_watcher_crd_current") == 1
         serve(older)
         try:
+            wait("it is in force, some time after it is stored", lambda: f.takes("kube"))
             wait("the metric", lambda: f.metric(self.leading, "kubeflex_watcher_crd_current") == 0)
             f.script("reconcile.k8s", name, "outcome WAITING", "version v1.36.3", "awaits")
             f.plane("f")
@@ -346,6 +347,7 @@ class Tests:
             serve(ours)
         assert self.reconciler.task(name, version="v1.36.3")
         assert f.metric(self.leading, "kubeflex_watcher_crd_current") == 1
+        assert f.metric(self.leading, "kubeflex_watcher_writes_total") <= writes + 10, "it took too many writes to heal"
         f.script("reconcile.k8s", name)
 
     def test_a_delete(self):
