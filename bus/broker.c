@@ -21,27 +21,28 @@ bool kfx_broker_send(kfx_broker_t *self, zframe_t *id, const kfx_peer_t *peer, k
     zmsg_t *msg = kfx_msg_encode(kind, env, payload);
     if (!msg)
         return false;
-    zmsg_t *copy = kfx_tap_wanted(self->tap, kind) ? zmsg_dup(msg) : NULL;
+    zframe_t *record = NULL;
+    if (kfx_tap_wanted(self->tap, kind))
+        record = kfx_broker_record(true, id, peer ? peer->sender : "", peer ? peer->role.name : "", latency_ms, msg);
     zframe_t *front = zframe_dup(id);
     zmsg_prepend(msg, &front);
     bool sent = zmsg_send(&msg, self->work) == 0;
     zmsg_destroy(&msg);
-    if (sent && copy)
-        kfx_broker_show(self, true, id, peer ? peer->sender : "", peer ? peer->role.name : "", kind, env, latency_ms,
-                        &copy);
-    zmsg_destroy(&copy);
+    if (sent && record)
+        kfx_tap_publish(self->tap, kind, env, &record);
+    zframe_destroy(&record);
     return sent;
 }
 
-void kfx_broker_show(kfx_broker_t *self, bool out, zframe_t *id, const char *peer, const char *role, kfx_kind_t kind,
-                     const kfx_envelope_t *env, int64_t latency_ms, zmsg_t **frames_p)
+zframe_t *kfx_broker_record(bool out, zframe_t *id, const char *peer, const char *role, int64_t latency_ms,
+                            zmsg_t *frames)
 {
-    kfx_tap_meta_t meta = {.out = out, .timed = latency_ms >= 0};
+    kfx_tap_meta_t meta = {.time_us = kfx_tap_now_us(), .out = out, .timed = latency_ms >= 0};
     meta.latency_ms = latency_ms > 0 ? (uint32_t)(latency_ms < UINT32_MAX ? latency_ms : UINT32_MAX) : 0;
     kfx_copy(meta.peer, sizeof(meta.peer), peer);
     kfx_copy(meta.role, sizeof(meta.role), role);
     kfx_peer_hex(id, meta.identity);
-    kfx_tap_publish(self->tap, &meta, kind, env, frames_p);
+    return kfx_tap_encode(&meta, frames);
 }
 
 /* A connection makes a new identity each time: the peer is its address and role, where those are known. */

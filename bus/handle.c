@@ -318,11 +318,12 @@ static int act(turn_t *t, kfx_error_t *err)
 }
 
 /* The tap shows what arrived, also what is refused. */
-static void show(turn_t *t, zmsg_t **frames_p)
+static void show(turn_t *t, zmsg_t *frames)
 {
-    if (*frames_p && t->msg->kind && kfx_tap_wanted(t->broker->tap, t->msg->kind))
-        kfx_broker_show(t->broker, false, t->id, t->msg->env.sender, t->role.name, t->msg->kind, &t->msg->env,
-                        t->latency_ms, frames_p);
+    if (!t->msg->kind || !kfx_tap_wanted(t->broker->tap, t->msg->kind))
+        return;
+    zframe_t *record = kfx_broker_record(false, t->id, t->msg->env.sender, t->role.name, t->latency_ms, frames);
+    kfx_tap_publish(t->broker->tap, t->msg->kind, &t->msg->env, &record);
 }
 
 void kfx_broker_take(kfx_broker_t *self, zmsg_t **msg_p, int64_t now)
@@ -342,11 +343,11 @@ void kfx_broker_take(kfx_broker_t *self, zmsg_t **msg_p, int64_t now)
             kfx_copy(t.address, sizeof(t.address), t.peer ? t.peer->address : address ? address : "");
         }
         if (msg.kind != KFX_DONE) /* how long that one took is known afterwards only */
-            show(&t, msg_p);
+            show(&t, *msg_p);
         if (rc == 0)
             rc = act(&t, &err);
         if (msg.kind == KFX_DONE)
-            show(&t, msg_p);
+            show(&t, *msg_p);
         if (rc != 0)
             kfx_broker_refuse(self, t.id, t.peer, t.peer ? t.peer->address : t.address, &msg, &err);
     }

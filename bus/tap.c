@@ -3,6 +3,7 @@
 
 #include "base/mem.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #define KINDS (KFX_KIND_LAST + 1) /* place 0 is for kinds that have no name here */
@@ -84,13 +85,14 @@ bool kfx_tap_stats_wanted(const kfx_tap_t *self)
     return self && self->stats_wanted > 0;
 }
 
-void kfx_tap_publish(kfx_tap_t *self, kfx_tap_meta_t *meta, kfx_kind_t kind, const kfx_envelope_t *env,
-                     zmsg_t **frames_p)
+void kfx_tap_publish(kfx_tap_t *self, kfx_kind_t kind, const kfx_envelope_t *env, zframe_t **record_p)
 {
-    meta->time_us = kfx_tap_now_us();
-    kfx_tap_wrap(*frames_p, meta, kind, env);
-    if (zmsg_send(frames_p, self->xpub) != 0)
-        zmsg_destroy(frames_p);
+    char topic[16 + KFX_SERVICE_SIZE + KFX_NAME_SIZE];
+    int len = snprintf(topic, sizeof topic, "%s %s %s", kfx_kind_name(kind), env->service, env->key);
+    zframe_t *frame = zframe_new(topic, (size_t)len);
+    if (!frame || zframe_send(&frame, self->xpub, ZFRAME_MORE) != 0 || zframe_send(record_p, self->xpub, 0) != 0)
+        zframe_destroy(record_p);
+    zframe_destroy(&frame);
 }
 
 void kfx_tap_publish_stats(kfx_tap_t *self, kfx_tap_stats_t *stats)

@@ -13,9 +13,8 @@ kfx_tap_t *kfx_tap_new(zloop_t *loop, zsock_t **xpub_p);
 void kfx_tap_destroy(kfx_tap_t **self_p);
 bool kfx_tap_wanted(const kfx_tap_t *self, kfx_kind_t kind); /* NULL-safe */
 bool kfx_tap_stats_wanted(const kfx_tap_t *self);            /* NULL-safe */
-/* Takes the four frames of a message (nulled). meta's time is filled in. Lossy: a slow subscriber misses messages. */
-void kfx_tap_publish(kfx_tap_t *self, kfx_tap_meta_t *meta, kfx_kind_t kind, const kfx_envelope_t *env,
-                     zmsg_t **frames_p);
+/* Takes the record of a message (nulled). Lossy: a slow subscriber misses messages. */
+void kfx_tap_publish(kfx_tap_t *self, kfx_kind_t kind, const kfx_envelope_t *env, zframe_t **record_p);
 void kfx_tap_publish_stats(kfx_tap_t *self, kfx_tap_stats_t *stats);
 
 #endif

@@ -100,7 +100,7 @@ static int connect_bus(live_t *self, kfx_error_t *err)
         return kfx_error_set(err, KFX_E_INTERNAL, "cannot make a socket: %s", zmq_strerror(zmq_errno()));
     zsock_set_linger(self->sub, 0);
     zsock_set_rcvhwm(self->sub, QUEUE_MAX);
-    zsock_set_maxmsgsize(self->sub, KFX_FRAME_MAX);
+    zsock_set_maxmsgsize(self->sub, KFX_TAP_RECORD_MAX);
     zsock_set_reconnect_ivl(self->sub, 200);
     zsock_set_reconnect_ivl_max(self->sub, 2000);
     zsock_set_handshake_ivl(self->sub, 8000);
@@ -183,17 +183,17 @@ static int on_forward(zloop_t *loop, zsock_t *reader, void *arg)
 
 /* ---- what comes ------------------------------------------------------------------------------------------------- */
 
-static int take_message(live_t *self, zmsg_t *msg, kfx_error_t *err)
+static int take_record(live_t *self, zframe_t *record, kfx_error_t *err)
 {
     kfx_tap_seen_t seen;
     kfx_error_t why = KFX_ERROR_INIT;
     int rc = 0;
-    if (kfx_tap_decode(msg, &seen, &why) != 0) {
+    if (kfx_tap_decode(record, &seen, &why) != 0) {
         kfx_out_warn(&self->cli->out, "a message that this kflex does not understand: %s", why.msg);
     } else if (kfx_tap_filter_match(self->filter, &seen)) {
         kfx_tap_print(self->cli, &seen);
         if (self->record) {
-            rc = kfx_record_write(self->record, msg, err);
+            rc = kfx_record_write(self->record, record, err);
             self->recorded += rc == 0;
         }
     }
@@ -223,7 +223,7 @@ static int on_message(zloop_t *loop, zsock_t *reader, void *arg)
         if (self->cli->opts.tap.stats)
             take_figures(self, msg);
         else
-            rc = take_message(self, msg, &self->why);
+            rc = take_record(self, zmsg_last(msg), &self->why);
         zmsg_destroy(&msg);
     }
     if (rc != 0)

@@ -134,14 +134,14 @@ static void pause_until(const replay_t *self, int64_t at_us)
 static int read_all(replay_t *self, FILE *file, bool show, kfx_error_t *err)
 {
     kfx_error_t why = KFX_ERROR_INIT;
-    zmsg_t *msg;
+    zframe_t *record;
     size_t count = 0;
     if (kfx_record_open(file, err) != 0)
         return -1;
-    while ((msg = kfx_record_read(file, &why)) && count++ < MESSAGES_MAX) {
+    while ((record = kfx_record_read(file, &why)) && count++ < MESSAGES_MAX) {
         kfx_tap_seen_t seen;
-        int rc = kfx_tap_decode(msg, &seen, &why);
-        zmsg_destroy(&msg);
+        int rc = kfx_tap_decode(record, &seen, &why);
+        zframe_destroy(&record);
         if (rc != 0)
             break;
         if (count == 1)
@@ -158,7 +158,7 @@ static int read_all(replay_t *self, FILE *file, bool show, kfx_error_t *err)
         if (show && self->speed > 0 && fflush(stdout) != 0)
             break;
     }
-    zmsg_destroy(&msg);
+    zframe_destroy(&record);
     if (why.code == KFX_OK && count > MESSAGES_MAX)
         kfx_error_set(&why, KFX_E_INVALID, "it has more than %d messages", MESSAGES_MAX);
     if (why.code != KFX_OK) {
@@ -419,9 +419,13 @@ static int parse_speed(const kfx_opts_t *opts, double *speed, kfx_error_t *err)
     *speed = opts->tap.bus ? 1 : 0;
     if (!text)
         return 0;
-    char *end;
-    *speed = strcmp(text, "max") == 0 ? 0 : strtod(text, &end);
-    if (strcmp(text, "max") != 0 && (end == text || *end || !(*speed >= 0.001 && *speed <= 1000)))
+    if (strcmp(text, "max") == 0) {
+        *speed = 0;
+        return 0;
+    }
+    char *end = NULL;
+    *speed = strtod(text, &end);
+    if (end == text || *end || !(*speed >= 0.001 && *speed <= 1000))
         return kfx_error_set(err, KFX_E_INVALID, "--speed %s: must be a number from 0.001 to 1000, or max", text);
     return 0;
 }

@@ -68,29 +68,68 @@ static int read_map(zframe_t *frame, const char *what, const kfx_wire_field_t *f
     return rc;
 }
 
-void kfx_tap_wrap(zmsg_t *frames, const kfx_tap_meta_t *meta, kfx_kind_t kind, const kfx_envelope_t *env)
+#define PARTS 5
+
+static void put_part(msgpack_sbuffer *buf, const void *data, size_t size)
 {
-    zframe_t *frame = pack_map(meta_fields, KFX_COUNT(meta_fields), meta);
-    zmsg_prepend(frames, &frame);
-    zmsg_pushstrf(frames, "%s %s %s", kfx_kind_name(kind), env->service, env->key);
+    char length[4] = {(char)(size >> 24), (char)(size >> 16), (char)(size >> 8), (char)size};
+    msgpack_sbuffer_write(buf, length, sizeof length);
+    if (size)
+        msgpack_sbuffer_write(buf, data, size);
 }
 
-int kfx_tap_decode(zmsg_t *msg, kfx_tap_seen_t *out, kfx_error_t *err)
+zframe_t *kfx_tap_encode(const kfx_tap_meta_t *meta, zmsg_t *frames)
+{
+    msgpack_sbuffer buf;
+    msgpack_packer pk;
+    msgpack_sbuffer_init(&buf);
+    msgpack_packer_init(&pk, &buf, msgpack_sbuffer_write);
+    msgpack_sbuffer_write(&buf, "\0\0\0", 4); /* meta's length, once it is known: far below 64 KiB */
+    msgpack_pack_map(&pk, kfx_wire_count(meta_fields, KFX_COUNT(meta_fields), meta));
+    kfx_wire_pack(&pk, meta_fields, KFX_COUNT(meta_fields), meta);
+    if (buf.data) {
+        buf.data[2] = (char)((buf.size - 4) >> 8);
+        buf.data[3] = (char)(buf.size - 4);
+    }
+    for (zframe_t *frame = zmsg_first(frames); frame; frame = zmsg_next(frames))
+        put_part(&buf, zframe_data(frame), zframe_size(frame));
+    return kfx_wire_frame(&buf);
+}
+
+/* Takes the next part off the front: a fresh frame, or NULL where there is none. */
+static zframe_t *take_part(const unsigned char **at, size_t *left)
+{
+    if (*left < 4)
+        return NULL;
+    const unsigned char *p = *at;
+    size_t size = (size_t)p[0] << 24 | (size_t)p[1] << 16 | (size_t)p[2] << 8 | p[3];
+    if (size > *left - 4)
+        return NULL;
+    *at += 4 + size;
+    *left -= 4 + size;
+    return zframe_new(p + 4, size);
+}
+
+int kfx_tap_decode(zframe_t *record, kfx_tap_seen_t *out, kfx_error_t *err)
 {
     memset(out, 0, sizeof *out);
-    if (!msg || zmsg_size(msg) != 6)
-        return kfx_error_set(err, KFX_E_PROTOCOL, "a mirrored message has six frames, this one has %zu",
-                             msg ? zmsg_size(msg) : 0);
-    zmsg_first(msg);
-    if (read_map(zmsg_next(msg), "meta frame", meta_fields, KFX_COUNT(meta_fields), &out->meta, err) != 0)
-        return -1;
-    zmsg_t *inner = zmsg_new();
-    for (zframe_t *frame = zmsg_next(msg); frame; frame = zmsg_next(msg)) {
-        zframe_t *copy = zframe_dup(frame);
-        zmsg_append(inner, &copy);
-    }
-    int rc = kfx_msg_decode(inner, &out->msg, err);
-    zmsg_destroy(&inner);
+    const unsigned char *at = record ? zframe_data(record) : NULL;
+    size_t left = record ? zframe_size(record) : 0;
+    zmsg_t *parts = zmsg_new();
+    zframe_t *part;
+    while (zmsg_size(parts) < PARTS && (part = take_part(&at, &left)))
+        zmsg_append(parts, &part);
+    int rc =
+        zmsg_size(parts) == PARTS && left == 0
+            ? 0
+            : kfx_error_set(err, KFX_E_PROTOCOL, "a record of the tap has %d parts, this one is cut or longer", PARTS);
+    zframe_t *meta = zmsg_pop(parts);
+    if (rc == 0)
+        rc = read_map(meta, "meta part", meta_fields, KFX_COUNT(meta_fields), &out->meta, err);
+    if (rc == 0)
+        rc = kfx_msg_decode(parts, &out->msg, err);
+    zframe_destroy(&meta);
+    zmsg_destroy(&parts);
     return rc;
 }
 

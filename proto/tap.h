@@ -1,8 +1,9 @@
 /* proto/tap.h: what the tap carries, and files of it. docs/protocol.md, "The tap", specifies the same.
  *
- * A mirrored message has six frames: [topic][meta][protocol][kind][envelope][payload]. topic is "KIND service key",
- * made for prefix subscriptions; meta is one msgpack map of what the bus knows about the message; the last four frames
- * are the message itself. Figures of a service have two frames: ["STATS service"][msgpack map].
+ * A mirrored message has two frames: [topic][record]. topic is "KIND service key", made for prefix subscriptions. A
+ * record has five parts, each with its length in front (32 bit, big-endian): meta, one msgpack map of what the bus
+ * knows about the message, and the message's own four frames. It is one frame because each frame costs the broker, with
+ * CURVE most of all. Figures of a service: ["STATS service"][msgpack map].
  *
  * Pure functions (but for the FILE ones), thread-safe. Decoders take hostile input, as those of proto.h do.
  */
@@ -25,6 +26,8 @@ typedef struct {
     bool timed;                  /* latency_ms counts */
     uint32_t latency_ms;         /* TASK: waited in line; DONE from a worker: ran */
 } kfx_tap_meta_t;
+
+#define KFX_TAP_RECORD_MAX (2 * KFX_FRAME_MAX + 4096) /* more than a record of two full frames has */
 
 /* A message as the tap showed it. */
 typedef struct {
@@ -49,10 +52,10 @@ int64_t kfx_tap_now_us(void);
 #define KFX_TAP_TIME_SIZE 64
 const char *kfx_tap_time(char buf[KFX_TAP_TIME_SIZE], int64_t us);
 
-/* Puts topic and meta in front of the four frames of a message. */
-void kfx_tap_wrap(zmsg_t *frames, const kfx_tap_meta_t *meta, kfx_kind_t kind, const kfx_envelope_t *env);
-/* The six frames; msg stays as it was. PROTOCOL on anything malformed. */
-int kfx_tap_decode(zmsg_t *msg, kfx_tap_seen_t *out, kfx_error_t *err);
+/* The record of a message, whose four frames stay as they are. Fresh. */
+zframe_t *kfx_tap_encode(const kfx_tap_meta_t *meta, zmsg_t *frames);
+/* PROTOCOL on anything malformed. */
+int kfx_tap_decode(zframe_t *record, kfx_tap_seen_t *out, kfx_error_t *err);
 /* One object for people and scripts; absent parts are left out, "size" (bytes of the payload) is always there. Fresh.
  */
 json_t *kfx_tap_json(const kfx_tap_seen_t *seen);
@@ -63,14 +66,13 @@ zmsg_t *kfx_tap_stats_encode(const kfx_tap_stats_t *stats); /* the two frames */
 int kfx_tap_stats_decode(zmsg_t *msg, kfx_tap_stats_t *out, kfx_error_t *err);
 bool kfx_tap_is_stats(zmsg_t *msg);
 
-/* ---- recordings: the bytes "KFXTAP1\n", then each message as its six frames, each with its length in front (32 bit,
- * big-endian). ---- */
+/* ---- recordings: the bytes "KFXTAP1\n", then records, each with its length in front (32 bit, big-endian). ---- */
 
 int kfx_record_begin(FILE *file, kfx_error_t *err);
-int kfx_record_write(FILE *file, zmsg_t *msg, kfx_error_t *err); /* msg stays as it was */
+int kfx_record_write(FILE *file, zframe_t *record, kfx_error_t *err); /* record stays as it was */
 /* PROTOCOL where the file is no recording. */
 int kfx_record_open(FILE *file, kfx_error_t *err);
-/* The next message; NULL without err filled at the end of the file, NULL with PROTOCOL where it is cut or malformed. */
-zmsg_t *kfx_record_read(FILE *file, kfx_error_t *err);
+/* The next record; NULL without err filled at the end of the file, NULL with PROTOCOL where it is cut. Fresh. */
+zframe_t *kfx_record_read(FILE *file, kfx_error_t *err);
 
 #endif

@@ -36,7 +36,7 @@ int main(int argc, char **argv)
         kfx_tap_seen_t seen;
         KFX_FREE char *topic = zframe_strdup(zmsg_first(msg));
         KFX_FREE char *text = NULL;
-        if (kfx_tap_decode(msg, &seen, &err) == 0) {
+        if (kfx_tap_decode(zmsg_last(msg), &seen, &err) == 0) {
             KFX_JSON json_t *json = kfx_tap_json(&seen);
             text = kfx_json_text(json);
         }

@@ -207,7 +207,7 @@ class EndToEnd(BusTest):
             watcher.expect(f"^DONE reconcile.k8s ok-1 u1 {seq} ok")
             if tap.count("^DONE"):
                 break
-        found = tap.expect(r"^DONE reconcile.k8s ok-1\t(.*)\t6$")
+        found = tap.expect(r"^DONE reconcile.k8s ok-1\t(.*)\t2$")
         seen = json.loads(found.group(1))
         self.assertEqual(seen["key"], "ok-1")
         self.assertEqual(seen["uid"], "u1")
@@ -499,6 +499,23 @@ class Keystore(unittest.TestCase):
         self.store.dump(self.site.keys)
         worker.expect("keys read again", 30)
         worker.expect("bus says welcome")
+
+    def test_own_key_is_rotated_by_a_restart(self):
+        self.site.start_bus(kubeconfig=self.config)
+        self.store.dump(self.site.keys)
+        watcher = self.site.watcher()
+        watcher.expect("^CONNECTED")
+        worker = self.site.worker(role="storage", service="storage")
+        watcher.expect("^SERVICE storage up")
+        self.site.bus.kill()
+        self.store.delete("kubeflex-bus")
+        self.site.start_bus(kubeconfig=self.config)
+        self.store.dump(self.site.keys)
+        for client in (watcher, worker):  # nobody restarts them
+            client.expect("keys read again", 30)
+            client.expect("bus says welcome")
+        event(watcher, "ok-1", 1, service="storage")
+        watcher.expect("^DONE storage ok-1")
 
     def test_server_key_of_a_role_is_corrected(self):
         self.site.start_bus(kubeconfig=self.config)

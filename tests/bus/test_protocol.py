@@ -218,15 +218,20 @@ class Mixed(Protocol):
         worker.expect("TASK", "cp1")
         topics = set()
         while topics < {b"TASK reconcile.k8s cp1", b"STATS storage"}:
-            topic, meta, *rest = tap.recv_multipart()
+            topic, record = tap.recv_multipart()
             topics.add(topic)
             if topic.startswith(b"TASK"):
-                self.assertEqual([len(rest), rest[0], rest[1]], [4, kfx.MAGIC, bytes([kfx.TASK])])
-                self.assertEqual(kfx.unpack(rest[2])["key"], "cp1")
+                parts = []
+                while record:
+                    size = int.from_bytes(record[:4], "big")
+                    parts, record = parts + [record[4:4 + size]], record[4 + size:]
+                meta, magic, kind, envelope, _ = parts
+                self.assertEqual((magic, kind), (kfx.MAGIC, bytes([kfx.TASK])))
+                self.assertEqual(kfx.unpack(envelope)["key"], "cp1")
                 about = kfx.unpack(meta)
                 self.assertEqual((about["out"], about["timed"], about["peer"]), (True, True, "py-worker"))
             elif topic.startswith(b"STATS"):
-                self.assertEqual(kfx.unpack(meta)["service"], "storage")
+                self.assertEqual(kfx.unpack(record)["service"], "storage")
 
 
 class Refusals(Protocol):
