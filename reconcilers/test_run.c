@@ -221,6 +221,22 @@ static void test_new_identity(void **state)
     json_decref(pod);
 }
 
+/* The three Secrets are written at once. Where the API server dies meanwhile, the kubeconfigs may stand there without
+ * the authority that signed them: they are issued again, and nobody is told that k8s-certs was deleted. */
+static void test_creation_cut_short(void **state)
+{
+    world_t *w = *state;
+    fail_next(w, "POST " NS "/secrets", KFX_E_TIMEOUT, 0, "no answer");
+    run_task(w);
+    assert_null(kfx_fake_get(&w->api, NS "/secrets/k8s-certs"));
+    assert_non_null(kfx_fake_get(&w->api, NS "/secrets/admin-kubeconfig"));
+    bring_up(w);
+    assert_non_null(kfx_fake_get(&w->api, NS "/secrets/k8s-certs"));
+    assert_condition(w, "Synced", "True", "ReconcileSuccess");
+    assert_string_equal(condition(w, "Synced")->message, "");
+    assert_condition(w, "Ready", "True", "Available");
+}
+
 /* Two workers at once: ours loses the race for k8s-certs, so the kubeconfigs it made of its own authority are made
  * again. */
 static void test_lost_race_for_certs(void **state)
@@ -516,6 +532,7 @@ int main(void)
         T(test_drift_is_repaired),
         T(test_deleted_kubeconfig),
         T(test_new_identity),
+        T(test_creation_cut_short),
         T(test_lost_race_for_certs),
         T(test_foreign_namespace),
         T(test_late_digest),

@@ -198,7 +198,8 @@ static int round_once(kfx_run_t *run, work_t *work, const kfx_k8s_endpoints_t *e
     kfx_secret_plan_t plan;
     kfx_error_t err = KFX_ERROR_INIT;
     KFX_JSON json_t *certs = NULL;
-    bool missed = work->states[KFX_ADMIN].exists || work->states[KFX_CM].exists;
+    /* Of a plane that has never been Ready it is the rest of a creation that was cut short. */
+    bool missed = run->memo.was_ready && (work->states[KFX_ADMIN].exists || work->states[KFX_CM].exists);
     if (check_states(run, work))
         return -1;
     kfx_secret_plan(work->states, work->authority.id, work->reissue_serving, run->owner.plane, endpoints, &plan);
