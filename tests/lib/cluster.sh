@@ -1,6 +1,7 @@
 # shellcheck shell=bash
 # What needs a cluster, on an instance of the local one that is the tests' own: first the integration tests that want a real API
-# server, then, with KubeFlex installed, the end-to-end tests (bats files in tests/e2e). Read in by tests/run.
+# server, then, with KubeFlex installed, the end-to-end tests (bats files in tests/e2e), and last a few kills of the processes
+# (tests/faults), which are hard on the cluster. Read in by tests/run.
 
 KT_INSTANCE='test'
 export KT_INSTANCE
@@ -24,6 +25,11 @@ e2e_skip_all() {
   printf '%-28s %d skipped: %s\n' 'end-to-end tests' "$number" "$1"
 }
 
+cluster_skip() {
+  e2e_skip_all "$1"
+  skip_step 'kills' "$1"
+}
+
 # What the integration tests skipped because they had no API server, by meson's names.
 waiting_names() { sed -n 's/^skip\t\([^\t]*\)\t.*KFX_TEST_KUBECONFIG.*/\1/p' "$KT_LOGS/all.results"; }
 
@@ -43,17 +49,18 @@ cluster_run() {
   KT_CLUSTER=1
   # Building Kubernetes from its Go modules is 16 minutes of this on a new machine with 2 cores.
   if ! step suite cluster-up 2700 'local cluster starts'; then
-    e2e_skip_all 'the local cluster did not start'
+    cluster_skip 'the local cluster did not start'
   elif [[ -s $KT_LOGS/cannot ]]; then
-    e2e_skip_all "$(<"$KT_LOGS/cannot")"
+    cluster_skip "$(<"$KT_LOGS/cannot")"
   else
     integration_on_cluster
     if [[ -z $(e2e_files) ]]; then
       printf '%-28s 0 tests\n' 'end-to-end tests'
     elif step suite kubeflex-up 900 'KubeFlex installs'; then
       step suite e2e 1800 'end-to-end tests'
+      step suite kills 400 'kills'
     else
-      e2e_skip_all 'KubeFlex was not installed'
+      cluster_skip 'KubeFlex was not installed'
     fi
   fi
 }
