@@ -38,8 +38,8 @@ static const struct {
 };
 
 /* Reasons of Synced=False that waiting does not cure. */
-static const char *const final_reasons[] = {"NotSupported", "NameConflict", "InvalidConfig",
-                                            "InvalidName",  "InvalidSpec",  "TakeoverPending"};
+static const char *const final_reasons[] = {"NotSupported", "NameConflict",    "InvalidConfig", "InvalidName",
+                                            "InvalidSpec",  "TakeoverPending", "SchemaOutdated"};
 
 /* Reasons of a plane that is simply on its way. Any other is shown at once: whoever waits should see what for. */
 static const char *const ordinary_reasons[] = {"WaitingForStorage", "WaitingForNamespace", "Creating"};
