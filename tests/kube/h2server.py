@@ -118,8 +118,9 @@ class Connection(asyncio.Protocol):
         self.transport = transport
         self.server.connections.append(self)
         self.h2 = h2.connection.H2Connection(h2.config.H2Configuration(client_side=False, header_encoding=None))
-        self.h2.local_settings.update({h2.settings.SettingCodes.MAX_CONCURRENT_STREAMS: self.server.max_streams,
-                                       h2.settings.SettingCodes.INITIAL_WINDOW_SIZE: WINDOW})
+        self.h2.local_settings = h2.settings.Settings(client=False, initial_values={
+            h2.settings.SettingCodes.MAX_CONCURRENT_STREAMS: self.server.max_streams,
+            h2.settings.SettingCodes.INITIAL_WINDOW_SIZE: WINDOW})
         self.h2.initiate_connection()
         self.flush()
 
