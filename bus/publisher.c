@@ -8,11 +8,16 @@
 
 #include <string.h>
 
-/* What waits to be sent, in order: events (at most one per service and key) and the brackets of a snapshot. */
+/* What waits to be sent, in order: events (at most one per service and key) and the brackets of a snapshot. A snapshot
+ * of 10,000 planes waits here whole, so no envelope is kept, which is mostly room for long names. */
 typedef struct {
-    kfx_kind_t kind; /* EVENT or SYNC */
-    char *id;        /* "service key"; NULL for SYNC */
-    kfx_envelope_t env;
+    kfx_kind_t kind;   /* EVENT or SYNC */
+    kfx_state_t state; /* of SYNC */
+    char *id;          /* "service key"; NULL for SYNC */
+    char uid[KFX_UID_SIZE];
+    int64_t generation;
+    uint64_t seq;
+    bool deleting;
     zframe_t *payload;
 } item_t;
 
@@ -42,13 +47,30 @@ static void forget_line(kfx_publisher_t *self)
     zlistx_purge(self->line);
 }
 
+static kfx_envelope_t envelope_of(const kfx_publisher_t *self, const item_t *item)
+{
+    kfx_envelope_t env = {.epoch = self->opts.epoch,
+                          .state = item->state,
+                          .generation = item->generation,
+                          .seq = item->seq,
+                          .deleting = item->deleting};
+    if (item->id) {
+        size_t service = strcspn(item->id, " ");
+        snprintf(env.service, sizeof(env.service), "%.*s", (int)service, item->id);
+        kfx_copy(env.key, sizeof(env.key), item->id + service + 1);
+        kfx_copy(env.uid, sizeof(env.uid), item->uid);
+    }
+    return env;
+}
+
 static void flush(kfx_publisher_t *self)
 {
     item_t *item;
     while (kfx_session_up(self->session) && (item = zlistx_first(self->line))) {
         if (item->kind == KFX_EVENT && self->unacked >= self->window)
             return;
-        if (kfx_session_send(self->session, item->kind, &item->env, item->payload) != 0)
+        kfx_envelope_t env = envelope_of(self, item);
+        if (kfx_session_send(self->session, item->kind, &env, item->payload) != 0)
             return; /* the pipe is full: the next ACK or PONG comes back here */
         if (item->kind == KFX_EVENT)
             self->unacked++;
@@ -217,9 +239,10 @@ void kfx_publisher_event(kfx_publisher_t *self, const char *service, const kfx_e
         zlistx_add_end(self->line, item);
         zhashx_insert(self->waiting, item->id, item);
     }
-    item->env = *env;
-    item->env.epoch = self->opts.epoch;
-    kfx_copy(item->env.service, sizeof(item->env.service), service);
+    kfx_copy(item->uid, sizeof(item->uid), env->uid);
+    item->generation = env->generation;
+    item->seq = env->seq;
+    item->deleting = env->deleting;
     zframe_destroy(&item->payload);
     item->payload = digest ? kfx_digest_encode(digest) : NULL;
     flush(self);
@@ -240,8 +263,7 @@ static void bracket(kfx_publisher_t *self, kfx_state_t state)
         return;
     item_t *item = kfx_xcalloc(1, sizeof(*item));
     item->kind = KFX_SYNC;
-    item->env.state = state;
-    item->env.epoch = self->opts.epoch;
+    item->state = state;
     zlistx_add_end(self->line, item);
     flush(self);
 }
