@@ -175,6 +175,25 @@ static void test_verdict(void **state)
         assert_non_null(strstr(v.message, "do it"));
         assert_non_null(strstr(v.message, "why"));
     }
+    static const struct {
+        const char *msg, *reason, *remedy;
+    } full[] = {
+        {"create Service: InternalError (HTTP 500): Internal error occurred: failed to allocate a nodePort: range "
+         "is full",
+         "NodePortsExhausted", "--service-node-port-range"},
+        {"create Service: InternalError (HTTP 500): Internal error occurred: failed to allocate a serviceIP: range "
+         "is full",
+         "ServiceAddressesExhausted", "ServiceCIDR"}};
+    for (size_t i = 0; i < KFX_COUNT(full); i++) {
+        kfx_verdict_t v = {.outcome = KFX_OUTCOME_NONE};
+        kfx_error_t err = {KFX_E_UNAVAILABLE, ""};
+        kfx_copy(err.msg, sizeof(err.msg), full[i].msg);
+        kfx_verdict_error(&v, &err, 500, "create Service kube-apiserver");
+        assert_int_equal(v.outcome, KFX_OUTCOME_RETRY);
+        assert_int_equal(v.retry_after_ms, 30000);
+        assert_string_equal(v.reason, full[i].reason);
+        assert_non_null(strstr(v.message, full[i].remedy));
+    }
     assert_int_equal(kfx_retry_min(0, 5), 5);
     assert_int_equal(kfx_retry_min(7, 0), 7);
     assert_int_equal(kfx_retry_min(7, 5), 5);

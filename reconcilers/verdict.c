@@ -8,6 +8,7 @@
 #include <string.h>
 
 #define KIND_RETRY_MS 1000
+#define RANGE_RETRY_MS 30000
 
 int kfx_verdict_set(kfx_verdict_t *verdict, kfx_outcome_t outcome, uint32_t retry_after_ms, const char *reason,
                     const char *fmt, ...)
@@ -41,6 +42,21 @@ static bool kind_unknown_yet(const kfx_error_t *error)
     return error->code == KFX_E_FORBIDDEN && strstr(error->msg, "cannot find RESTMapping");
 }
 
+/* "Internal error occurred: failed to allocate a nodePort: range is full", and the like for the Service's address. */
+static int range_is_full(kfx_verdict_t *verdict, const kfx_error_t *error, const char *what)
+{
+    if (strcasestr(error->msg, "nodePort"))
+        return kfx_verdict_set(verdict, KFX_OUTCOME_RETRY, RANGE_RETRY_MS, "NodePortsExhausted",
+                               "%s: the hosting cluster has no free NodePort: delete Services of type NodePort, widen "
+                               "--service-node-port-range of its API server, or set exposure: none in "
+                               "ConfigMap " KFX_CONFIGMAP "; tried again every 30 s",
+                               what);
+    return kfx_verdict_set(verdict, KFX_OUTCOME_RETRY, RANGE_RETRY_MS, "ServiceAddressesExhausted",
+                           "%s: the hosting cluster has no free Service address: delete Services or give it another "
+                           "ServiceCIDR; tried again every 30 s",
+                           what);
+}
+
 int kfx_verdict_error(kfx_verdict_t *verdict, const kfx_error_t *error, int status, const char *what)
 {
     if (namespace_ends(error))
@@ -51,6 +67,8 @@ int kfx_verdict_error(kfx_verdict_t *verdict, const kfx_error_t *error, int stat
                                "%s: an object of that name belongs to another controller; remove it or choose another "
                                "name for the plane",
                                what);
+    if (strstr(error->msg, "range is full"))
+        return range_is_full(verdict, error, what);
     if (kind_unknown_yet(error))
         return kfx_verdict_set(verdict, KFX_OUTCOME_RETRY, KIND_RETRY_MS, "ReconcileError",
                                "%s: the API server's admission does not know the new kind ControlPlane yet; it looks "
