@@ -42,9 +42,47 @@ static bool made_by_others(const kfx_plane_t *plane)
     return child && kfx_child_owned(plane, child) && child->hash[0] == '\0' && child->fields == 0;
 }
 
+/* The type whose workload of ours the plane has, NULL where it has none: what spec.type said when it was made, also to
+ * a process that has seen nothing of that. */
+static const kfx_type_info_t *made_as(const kfx_plane_t *plane)
+{
+    const kfx_type_info_t *type;
+    for (size_t i = 0; (type = kfx_type_at(i)) != NULL; i++) {
+        char kind[32];
+        const char *slash = type->built && type->workload ? strchr(type->workload, '/') : NULL;
+        if (!slash)
+            continue;
+        snprintf(kind, sizeof kind, "%.*s", (int)(slash - type->workload), type->workload);
+        const kfx_tracked_t *child = kfx_plane_child(plane, kind, slash + 1);
+        if (child && kfx_child_owned(plane, child) && child->hash[0])
+            return type;
+    }
+    return NULL;
+}
+
+/* spec.type cannot change, but a definition without our rules lets it. The plane is served as what it is, so that
+ * nothing of it is left behind when it goes. */
+static bool retyped(const kfx_plane_t *plane, kfx_stance_t *out)
+{
+    const kfx_type_info_t *made = made_as(plane);
+    if (!made && plane->retyped)
+        made = kfx_type_find(plane->type);
+    if (!made || !made->built || (!plane->retyped && plane->type && strcmp(made->name, plane->type) == 0))
+        return false;
+    out->type = made;
+    out->count = kfx_type_services(made, out->services);
+    out->reason = "InvalidSpec";
+    snprintf(out->message, sizeof out->message,
+             "spec.type was %s and cannot change: set it back, or delete this control plane and create another",
+             made->name);
+    return true;
+}
+
 void kfx_judge(const kfx_plane_t *plane, kfx_stance_t *out)
 {
     memset(out, 0, sizeof *out);
+    if (retyped(plane, out))
+        return;
     if (!plane->type || !plane->type[0]) {
         out->reason = "InvalidSpec";
         kfx_copy(out->message, sizeof out->message,

@@ -8,7 +8,7 @@ typedef struct {
     const kfx_type_info_t *type;            /* NULL: unknown */
     size_t count;                           /* services; 0: rejected, reason and message say why */
     const char *services[KFX_SERVICES_MAX]; /* literals */
-    const char *reason;                     /* of Synced=False, literal; NULL where it is served */
+    const char *reason;                     /* of Synced=False, literal; NULL where nothing is wrong */
     char message[512];
 } kfx_stance_t;
 

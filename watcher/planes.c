@@ -158,7 +158,7 @@ void kfx_plane_kept(kfx_plane_t *plane)
 void kfx_plane_forget(kfx_plane_t *plane)
 {
     clear_views(plane);
-    plane->present = plane->deleting = plane->finalizer = plane->timed = false;
+    plane->present = plane->deleting = plane->finalizer = plane->timed = plane->retyped = false;
     kfx_intern_set(&plane->uid, NULL);
     kfx_intern_set(&plane->type, NULL);
     kfx_intern_set(&plane->finalizers, NULL);
@@ -188,7 +188,9 @@ bool kfx_plane_update(kfx_plane_t *plane, kfx_seen_plane_t *seen)
     plane->retry_at = 0;
     kfx_copy(plane->rv, sizeof plane->rv, seen->rv);
     kfx_intern_set(&plane->uid, seen->uid);
-    kfx_intern_set(&plane->type, seen->type);
+    plane->retyped = plane->type && plane->type[0] && strcmp(plane->type, seen->type) != 0;
+    if (!plane->retyped)
+        kfx_intern_set(&plane->type, seen->type);
     kfx_intern_set(&plane->finalizers, seen->finalizers);
     free(plane->status);
     plane->status = KFX_STEAL(seen->status);

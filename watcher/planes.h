@@ -71,11 +71,13 @@ typedef struct kfx_plane {
     bool present : 1;
     bool deleting : 1;
     bool finalizer : 1;
-    bool fresh : 1;  /* seen by the list that is going on */
-    bool dirty : 1;  /* queued for a step */
-    bool timed : 1;  /* first seen live: creation to Ready is measurable */
+    bool fresh : 1; /* seen by the list that is going on */
+    bool dirty : 1; /* queued for a step */
+    bool timed : 1; /* first seen live: creation to Ready is measurable */
+    bool
+        retyped : 1; /* spec.type is another now than `type`, or gone: a definition without our rules let that happen */
     const char *uid; /* interned */
-    const char *type;
+    const char *type;       /* the first one that was seen of this uid */
     const char *finalizers; /* interned, each followed by '\n' */
     char rv[KFX_SEEN_RV_SIZE];
     int64_t generation;

@@ -395,6 +395,79 @@ static void land_pruned(kfx_plane_t *plane, int64_t until)
     land();
 }
 
+/* A definition without our rules lets the type change. */
+static void test_retyped(void **state)
+{
+    (void)state;
+    kfx_plane_t *p = create("cp1", "k8s");
+    land();
+    done("reconcile.k8s", KFX_OUTCOME_OK, "Synced", true, "ReconcileSuccess");
+    land();
+    kfx_json_put(object, json_string("k3s"), "spec", "type");
+    change("labels", json_object());
+    assert_string_equal(sent.service, "storage"); /* still told, the same services */
+    assert_int_equal(sent.events, 4);
+    land();
+    assert_string_equal(reason_of("Synced"), "InvalidSpec");
+    assert_non_null(strstr(kfx_status_cond(p->status, "Synced")->message, "was k8s"));
+    kfx_json_put(object, json_object(), "spec"); /* or it loses its type */
+    bump();
+    show();
+    assert_null(written.patch);
+    change("deletionTimestamp", json_string("2026-11-23T22:50:00Z"));
+    assert_int_equal(sent.events, 6);
+    done("storage", KFX_OUTCOME_GONE, NULL, false, "");
+    while (written.patch && written.op == KFX_OP_STATUS)
+        land();
+    assert_true(p->finalizer); /* not before both have ended it */
+    done("reconcile.k8s", KFX_OUTCOME_GONE, NULL, false, "");
+    assert_int_equal(written.op, KFX_OP_FINALIZER);
+}
+
+/* A new process, which has seen the plane only after the change, knows it by its workload. */
+static void test_retyped_before_we_came(void **state)
+{
+    (void)state;
+    kfx_plane_t *p = kfx_planes_get(w.planes, "cp1");
+    kfx_seen_child_t c = {.kind = "Deployment",
+                          .plane = "cp1",
+                          .name = "kube-apiserver",
+                          .uid = "d-1",
+                          .rv = "7",
+                          .hash = "feed",
+                          .owner = "u-1",
+                          .fields = 3};
+    kfx_plane_child_update(p, &c);
+    json_decref(object);
+    object = json_pack("{s:{s:s, s:s, s:i, s:[s]}, s:{}}", "metadata", "name", "cp1", "uid", "u-1", "generation", 2,
+                       "finalizers", KFX_FINALIZER, "spec");
+    bump();
+    show();
+    assert_int_equal(sent.events, 2);
+    land();
+    assert_string_equal(reason_of("Synced"), "InvalidSpec");
+    change("deletionTimestamp", json_string("2026-11-23T22:50:00Z"));
+    assert_int_equal(sent.events, 4);
+    assert_true(p->finalizer);
+}
+
+static void test_retyped_back(void **state)
+{
+    (void)state;
+    create("cp1", "k8s");
+    land();
+    kfx_json_put(object, json_string("host"), "spec", "type");
+    change("labels", json_object());
+    land();
+    assert_string_equal(reason_of("Synced"), "InvalidSpec");
+    kfx_json_put(object, json_string("k8s"), "spec", "type");
+    change("labels", json_object());
+    done("reconcile.k8s", KFX_OUTCOME_OK, "Synced", true, "ReconcileSuccess");
+    while (written.patch)
+        land();
+    assert_string_equal(reason_of("Synced"), "ReconcileSuccess");
+}
+
 /* The API server drops a field of the status: it is not written over and over, what can be known is known, and the
  * plane says what to do. */
 static void test_outdated_schema(void **state)
@@ -674,6 +747,9 @@ int main(void)
         T(test_awaited_record),
         T(test_deletion),
         T(test_not_for_us),
+        T(test_retyped),
+        T(test_retyped_before_we_came),
+        T(test_retyped_back),
         T(test_outdated_schema),
         T(test_takeover_pending),
         T(test_namespace_of_ours),
