@@ -211,13 +211,8 @@ static void refused(kfx_auth_t *self, const char *address, const char *domain)
 }
 
 /* version, request id, domain, address, routing id, mechanism, credentials … */
-static int on_zap(zloop_t *loop, zsock_t *reader, void *arg)
+zmsg_t *kfx_auth_zap(kfx_auth_t *self, zmsg_t *request)
 {
-    (void)loop;
-    kfx_auth_t *self = arg;
-    zmsg_t *request = zmsg_recv(reader);
-    if (!request)
-        return 0;
     char user[KFX_ZAP_USER_SIZE] = "";
     bool good = false;
     char *version = zmsg_popstr(request), *id = zmsg_popstr(request), *domain = zmsg_popstr(request);
@@ -229,7 +224,10 @@ static int on_zap(zloop_t *loop, zsock_t *reader, void *arg)
         good = kfx_auth_admit(self, domain, zframe_data(key), zframe_size(key), kfx_now_ms(), user);
     if (!good)
         refused(self, address, domain);
-    zsock_send(reader, "ssssss", "1.0", id ? id : "", good ? "200" : "400", good ? "OK" : "unknown key", user, "");
+    zmsg_t *answer = zmsg_new();
+    const char *const parts[] = {"1.0", id ? id : "", good ? "200" : "400", good ? "OK" : "unknown key", user, ""};
+    for (size_t i = 0; i < KFX_COUNT(parts); i++)
+        zmsg_addstr(answer, parts[i]);
     zstr_free(&version);
     zstr_free(&id);
     zstr_free(&domain);
@@ -237,7 +235,19 @@ static int on_zap(zloop_t *loop, zsock_t *reader, void *arg)
     zstr_free(&mechanism);
     zframe_destroy(&routing);
     zframe_destroy(&key);
+    return answer;
+}
+
+static int on_zap(zloop_t *loop, zsock_t *reader, void *arg)
+{
+    (void)loop;
+    zmsg_t *request = zmsg_recv(reader);
+    if (!request)
+        return 0;
+    zmsg_t *answer = kfx_auth_zap(arg, request);
     zmsg_destroy(&request);
+    zmsg_send(&answer, reader);
+    zmsg_destroy(&answer);
     return 0;
 }
 

@@ -54,6 +54,8 @@ int kfx_auth_role(const kfx_auth_t *self, const char *user, int64_t now, kfx_rol
 /* True once after a key of role tap has ended: nobody can tell which taps it let in, so all have to come again. */
 bool kfx_auth_taps_ended(kfx_auth_t *self, int64_t now);
 
+/* The answer (fresh) to a ZAP request (RFC 27), whatever that holds; frames of the request are taken out. */
+zmsg_t *kfx_auth_zap(kfx_auth_t *self, zmsg_t *request);
 /* Answers ZAP requests in the loop (one handler a process). Before any socket is bound. */
 int kfx_auth_serve(kfx_auth_t *self, zloop_t *loop, kfx_error_t *err);
 
