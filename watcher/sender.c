@@ -19,6 +19,14 @@ static uint32_t version_view(const kfx_plane_t *plane)
     return plane->status && plane->status->version ? fnv(2166136261u, plane->status->version) | 1 : 0;
 }
 
+bool kfx_sender_unrecorded(const kfx_plane_t *plane, size_t index)
+{
+    const kfx_verdict_t *verdict = plane->views[index].verdict;
+    const char *recorded = plane->status ? plane->status->version : NULL;
+    return !plane->deleting && verdict && verdict->says->version &&
+           (!recorded || strcmp(recorded, verdict->says->version) != 0);
+}
+
 /* The service waits for its own words to stand in the status, and now they do. */
 static bool record_landed(const kfx_plane_t *plane, const kfx_view_t *view)
 {

@@ -12,6 +12,9 @@ typedef enum {
 
 kfx_send_t kfx_sender_decide(const kfx_plane_t *plane, size_t index, const char *service,
                              const kfx_config_seen_t *config);
+/* What the service said last is not recorded yet, and it may need that to go on: while a write is on its way that will
+ * record it, an EVENT had better wait for the answer than make the service run twice. */
+bool kfx_sender_unrecorded(const kfx_plane_t *plane, size_t index);
 /* An EVENT with this sequence number left: the service knows everything now. */
 void kfx_sender_sent(kfx_plane_t *plane, size_t index, const char *service, const kfx_config_seen_t *config,
                      uint64_t seq);

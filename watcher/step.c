@@ -29,9 +29,12 @@ static void send_events(kfx_watcher_t *self, kfx_plane_t *plane, const kfx_stanc
 {
     if (!self->connected || !self->told)
         return; /* the snapshot will say it */
-    for (size_t i = 0; i < stance->count; i++)
+    for (size_t i = 0; i < stance->count; i++) {
+        if (plane->op == KFX_OP_STATUS && kfx_sender_unrecorded(plane, i))
+            continue; /* the answer of the write marks the plane again */
         if (kfx_sender_decide(plane, i, stance->services[i], &self->config) == KFX_SEND_NOW)
             kfx_bus_send(self, plane, stance, i);
+    }
 }
 
 static bool all_gone(const kfx_plane_t *plane, const kfx_stance_t *stance)
@@ -188,13 +191,12 @@ static void step(kfx_watcher_t *self, kfx_plane_t *plane)
             kfx_writer_submit(self, plane, KFX_OP_FINALIZER, kfx_finalizer_add(plane));
         return; /* nothing is made for a plane that could vanish without us */
     }
+    bool ends = plane->deleting && all_gone(plane, &stance); /* at once where nobody serves it */
+    if (!ends)
+        step_status(self, plane, &stance);
     send_events(self, plane, &stance);
-    if (plane->deleting && all_gone(plane, &stance)) { /* at once where nobody serves it */
-        if (may_write(self, plane))
-            kfx_writer_submit(self, plane, KFX_OP_FINALIZER, kfx_finalizer_remove(plane));
-        return;
-    }
-    step_status(self, plane, &stance);
+    if (ends && may_write(self, plane))
+        kfx_writer_submit(self, plane, KFX_OP_FINALIZER, kfx_finalizer_remove(plane));
 }
 
 void kfx_watcher_flush(kfx_watcher_t *self)

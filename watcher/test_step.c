@@ -338,6 +338,41 @@ static void test_awaited_record(void **state)
     assert_string_equal(sent.version, "v1.36.5");
 }
 
+/* The DSN Secret comes while the version is being written: one EVENT tells of both. Where the write fails, or the plane
+ * goes, nothing waits. */
+static void test_event_waits_for_record(void **state)
+{
+    (void)state;
+    kfx_plane_t *p = create("cp1", "k8s");
+    land();
+    done("storage", KFX_OUTCOME_WAITING, "StorageReady", false, "WaitingForNamespace");
+    done_version("v1.36.3", false);
+    kfx_seen_child_t dsn = {
+        .kind = "Secret", .plane = "cp1", .name = KFX_SECRET_DSN, .uid = "s-1", .rv = "9", .ready = true};
+    kfx_plane_child_update(p, &dsn);
+    kfx_watcher_mark(&w, p);
+    kfx_watcher_flush(&w);
+    assert_int_equal(sent.events, 3);
+    assert_string_equal(sent.service, "storage"); /* which has no business with the version */
+    land();
+    assert_int_equal(sent.events, 3); /* that was the write before */
+    land();
+    assert_int_equal(sent.events, 4);
+    assert_string_equal(sent.service, "reconcile.k8s");
+    assert_string_equal(sent.version, "v1.36.3");
+
+    done_version("v1.36.4", false);
+    kfx_copy(dsn.rv, sizeof dsn.rv, "10");
+    kfx_plane_child_update(p, &dsn);
+    json_decref(KFX_STEAL(written.patch)); /* the write failed */
+    p->op = KFX_OP_NONE;
+    p->retry_at = now + 1000;
+    kfx_watcher_mark(&w, p);
+    kfx_watcher_flush(&w);
+    assert_int_equal(sent.events, 6);
+    assert_string_equal(sent.version, "v1.36.3");
+}
+
 static void test_deletion(void **state)
 {
     (void)state;
@@ -745,6 +780,7 @@ int main(void)
         T(test_life),
         T(test_no_ack_while_a_write_is_on_its_way),
         T(test_awaited_record),
+        T(test_event_waits_for_record),
         T(test_deletion),
         T(test_not_for_us),
         T(test_retyped),
