@@ -84,15 +84,16 @@ static void put_messages(zframe_t *payload)
         zmsg_next(msg);
         put_body(kfx_kind_name((kfx_kind_t)kind), (char)kind, zmsg_next(msg));
         kfx_tap_meta_t meta = {.time_us = 1, .peer = "pod-1", .role = "storage", .identity = "00ff", .timed = true};
-        kfx_tap_wrap(msg, &meta, (kfx_kind_t)kind, &env);
-        kfx_record_write(record, msg, &err);
+        zframe_t *one = kfx_tap_encode(&meta, msg);
+        kfx_record_write(record, one, &err);
+        zframe_destroy(&one);
         zmsg_destroy(&msg);
     }
     kfx_tap_stats_t stats = {.service = "storage", .workers = 1, .tasks = 5};
     zmsg_t *figures = kfx_tap_stats_encode(&stats);
     FILE *file = open_seed("record", "stats");
-    kfx_record_begin(file, &err);
-    kfx_record_write(file, figures, &err);
+    zframe_t *body = zmsg_last(figures);
+    fwrite(zframe_data(body), 1, zframe_size(body), file);
     fclose(file);
     fclose(record);
     zmsg_destroy(&figures);
