@@ -24,6 +24,8 @@ typedef struct {
     char *impersonate; /* kubeconfig's `as`: sent as Impersonate-User unless a request names another; or NULL */
     char *ns;          /* the context's namespace, or NULL */
     bool insecure;
+    bool
+        screened; /* what it connects to is checked by kfx_screen_address first, and no proxy is used; set by callers */
 } kfx_kube_config_t;
 
 /* $KUBECONFIG or path if given, else in-cluster when KUBERNETES_SERVICE_HOST is set, else ~/.kube/config.

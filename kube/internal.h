@@ -132,6 +132,7 @@ typedef struct kfx_xfer {
     void *owner;
     bool stream; /* its handle has a small buffer */
     char errbuf[CURL_ERROR_SIZE];
+    kfx_error_t refused; /* why no connection was made to an address, where that was our own will */
 } kfx_xfer_t;
 
 typedef struct {

@@ -188,6 +188,10 @@ static void broken(kfx_io_t *io, kfx_job_t *job, CURLcode rc)
         hopeless = true;
         code = KFX_E_PROTOCOL;
         why = "the answer is larger than 64 MiB";
+    } else if (rc == CURLE_COULDNT_CONNECT && job->xfer.refused.code != KFX_OK) {
+        hopeless = true;
+        code = KFX_E_INVALID;
+        why = job->xfer.refused.msg;
     } else if (unsent && code == KFX_E_TIMEOUT) {
         code = KFX_E_UNAVAILABLE;
     } else if (!unsent && !repeatable && code == KFX_E_UNAVAILABLE) {

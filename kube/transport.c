@@ -2,6 +2,7 @@
 #include "base/codec.h"
 #include "base/mem.h"
 #include "kube/internal.h"
+#include "kube/screen.h"
 
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -99,6 +100,16 @@ static int on_socket_made(void *arg, curl_socket_t fd, curlsocktype purpose)
     set_int(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, USER_TIMEOUT_MS);
     kfx_channel_fd_add(arg, fd);
     return CURL_SOCKOPT_OK;
+}
+
+/* The last moment before a connection: whatever a name or a redirect led to, it is an address by now. */
+static curl_socket_t on_socket_wanted(void *arg, curlsocktype purpose, struct curl_sockaddr *address)
+{
+    kfx_xfer_t *xfer = arg;
+    (void)purpose;
+    if (kfx_screen_address(&address->addr, &xfer->refused) != 0)
+        return CURL_SOCKET_BAD;
+    return socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
 }
 
 static int on_socket_closed(void *arg, curl_socket_t fd)
@@ -232,8 +243,14 @@ int kfx_xfer_prepare(kfx_io_t *io, kfx_xfer_t *xfer, const kfx_call_t *call, kfx
     curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, (long)KFX_CONNECT_LIMIT_MS);
     curl_easy_setopt(easy, CURLOPT_USERAGENT, transport->user_agent);
     curl_easy_setopt(easy, CURLOPT_HTTPHEADER, xfer->headers);
-    if (transport->config->proxy_url)
+    xfer->refused = (kfx_error_t)KFX_ERROR_INIT;
+    if (transport->config->screened) {
+        curl_easy_setopt(easy, CURLOPT_PROXY, ""); /* also none from the environment */
+        curl_easy_setopt(easy, CURLOPT_OPENSOCKETFUNCTION, on_socket_wanted);
+        curl_easy_setopt(easy, CURLOPT_OPENSOCKETDATA, xfer);
+    } else if (transport->config->proxy_url) {
         curl_easy_setopt(easy, CURLOPT_PROXY, transport->config->proxy_url);
+    }
     if (transport->connect_to) {
         xfer->connect_to = curl_slist_append(NULL, transport->connect_to);
         curl_easy_setopt(easy, CURLOPT_CONNECT_TO, xfer->connect_to);

@@ -4,7 +4,7 @@
 #include "base/codec.h"
 #include "base/json.h"
 #include "base/mem.h"
-#include "reconcilers/kubeconfig.h"
+#include "kube/build.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -207,9 +207,10 @@ static int add_kubeconfig(json_t *data, const char *key, const kfx_cert_request_
     KFX_KEYPAIR kfx_keypair_t pair = {NULL, NULL};
     if (kfx_pki_issue(&authority->ca, subject, &pair, err))
         return -1;
-    parts->client = &pair;
+    parts->client_cert_pem = pair.cert;
+    parts->client_key_pem = pair.key;
     char *text = kfx_kubeconfig_build(parts, err);
-    parts->client = NULL;
+    parts->client_cert_pem = parts->client_key_pem = NULL;
     if (!text)
         return -1;
     put(data, key, text);
@@ -223,8 +224,13 @@ json_t *kfx_kubeconfig_data(kfx_secret_t which, const char *plane, const kfx_k8s
     static const char cm_user[] = "system:kube-controller-manager";
     KFX_JSON json_t *data = json_object();
     KFX_FREE char *admin = kfx_xasprintf("%s-admin", plane);
-    kfx_kubeconfig_t inside = {
-        .plane = plane, .user = admin, .server = endpoints->internal_url, .ca_pem = authority->ca.cert};
+    KFX_FREE char *cluster = kfx_xasprintf("%s-cluster", plane);
+    kfx_kubeconfig_t inside = {.context = plane,
+                               .cluster = cluster,
+                               .user = admin,
+                               .ns = "default",
+                               .server = endpoints->internal_url,
+                               .ca_pem = authority->ca.cert};
     kfx_kubeconfig_t outside = inside;
     kfx_cert_request_t subject = {.common_name = "kubernetes-admin", .organization = "system:masters", .client = true};
     outside.server = endpoints->external_url;
