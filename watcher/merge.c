@@ -1,5 +1,6 @@
 #include "watcher/merge.h"
 
+#include "base/json.h"
 #include "base/mem.h"
 
 #define CONDITIONS_MAX 128
@@ -122,6 +123,8 @@ json_t *kfx_status_patch(const kfx_plane_t *plane, const kfx_status_t *status)
     json_t *patch = json_object();
     json_object_set_new(patch, "metadata", json_pack("{s:s, s:s}", "uid", plane->uid, "resourceVersion", plane->rv));
     json_object_set_new(patch, "status", kfx_status_to_json(status));
+    if (status->secret_name && !status->secret_key) /* a merge leaves what it does not mention */
+        kfx_json_put(patch, json_null(), "status", "secretRef", "key");
     return patch;
 }
 

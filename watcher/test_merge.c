@@ -125,6 +125,15 @@ static void test_order_and_sources(void **state)
     assert_string_equal(kfx_json_str(patch, "metadata", "resourceVersion"), "10");
     assert_string_equal(kfx_json_str(patch, "status", "secretRef", "inClusterKey"), "kubeconfig-incluster");
     assert_string_equal(kfx_json_str(patch, "status", "conditions", "0", "lastTransitionTime"), "2027-01-15T08:00:01Z");
+
+    /* a key that is there no more has to be taken out of the status by name */
+    result.secret_key[0] = '\0';
+    env.generation = 3;
+    kfx_verdict_free(&p->views[0].verdict);
+    p->views[0].verdict = kfx_verdict_new(&env, &result);
+    write_at(p, T0 + 3);
+    KFX_JSON json_t *without = kfx_status_patch(p, p->status);
+    assert_true(json_is_null(kfx_json_get(without, "status", "secretRef", "key")));
     free_plane(p);
 }
 

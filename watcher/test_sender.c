@@ -245,6 +245,28 @@ static void test_suspicion(void **state)
     done_with();
 }
 
+/* A Secret without applied-hash is one that somebody else fills in: each version of it is news, also one that comes
+ * before the DONE of the task that wrote it. */
+static void test_filled_in_by_others(void **state)
+{
+    (void)state;
+    kfx_plane_t *p = new_plane();
+    tell(p, RECONCILE);
+    show(p, seen("Secret", "cp1", "65", ""));
+    show(p, seen("Secret", "cp1", "66", ""));
+    wrote(p, RECONCILE, "Secret", "cp1", "65", "");
+    done(p, RECONCILE);
+    assert_int_equal(decide(p, RECONCILE), KFX_SEND_NOW);
+    tell(p, RECONCILE);
+    wrote(p, RECONCILE, "Secret", "cp1", "67", "");
+    show(p, seen("Secret", "cp1", "67", ""));
+    done(p, RECONCILE);
+    assert_int_equal(decide(p, RECONCILE), KFX_SEND_NOTHING); /* our own write is none */
+    show(p, seen("Secret", "cp1", "68", ""));
+    assert_int_equal(decide(p, RECONCILE), KFX_SEND_NOW);
+    done_with();
+}
+
 static void test_refresh(void **state)
 {
     (void)state;
@@ -373,6 +395,7 @@ int main(void)
         cmocka_unit_test(test_unready_during_a_write),
         cmocka_unit_test(test_drift),
         cmocka_unit_test(test_suspicion),
+        cmocka_unit_test(test_filled_in_by_others),
         cmocka_unit_test(test_refresh),
         cmocka_unit_test(test_namespace_unseen),
         cmocka_unit_test(test_addresses),
