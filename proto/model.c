@@ -14,8 +14,8 @@ static const kfx_type_info_t types[] = {
      .workload = "Deployment/kube-apiserver"},
     {.name = "vcluster", .service = "reconcile.vcluster"},
     {.name = "k3s", .service = "reconcile.k3s"},
-    {.name = "host", .service = "reconcile.host"},
-    {.name = "external", .service = "reconcile.external"},
+    {.name = "host", .service = "reconcile.host", .built = true},
+    {.name = "external", .service = "reconcile.external", .built = true},
     {.name = "ocm", .service = "reconcile.ocm"},
 };
 

@@ -21,6 +21,8 @@
 #define KFX_FINALIZER "kflex.kubestellar.org/finalizer"
 #define KFX_LABEL_PLANE "kflex.kubestellar.org/controlplane"
 #define KFX_ANNOTATION_HASH "kflex.kubestellar.org/applied-hash"
+/* On a bootstrap Secret: the adopted cluster's address for users, where it is another one for the hosting cluster. */
+#define KFX_ANNOTATION_SERVER "kflex.kubestellar.org/external-server"
 #define KFX_ANNOTATION_EPOCH "kflex.kubestellar.org/epoch"
 #define KFX_FIELD_MANAGER_PREFIX "kubeflex-" /* followed by the plane's uid */
 
@@ -36,6 +38,10 @@
 #define KFX_SECRET_ADMIN "admin-kubeconfig"
 #define KFX_SECRET_CM "cm-kubeconfig"
 #define KFX_SECRET_DSN "kine-dsn" /* keys endpoint, ca.crt; written by the storage agent */
+
+/* Of a plane of type external: the reconciler's own copy of the credentials. */
+#define KFX_SECRET_EXTERNAL "external-credentials"
+#define KFX_KEY_BOOTSTRAP "kubeconfig-incluster" /* spec.bootstrapSecretRef.inClusterKey where that is empty */
 
 /* Services of the bus: one queue each. */
 #define KFX_SERVICE_STORAGE "storage"

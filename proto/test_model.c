@@ -19,6 +19,8 @@ static void test_types(void **state)
     const kfx_type_info_t *k8s = kfx_type_find("k8s");
     assert_non_null(k8s);
     assert_true(k8s->built);
+    assert_true(kfx_type_find("host")->built);
+    assert_null(kfx_type_find("host")->workload);
     assert_int_equal(kfx_type_services(k8s, services), 2);
     assert_string_equal(services[0], "reconcile.k8s");
     assert_string_equal(services[1], "storage");

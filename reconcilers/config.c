@@ -200,12 +200,54 @@ static int parse_version(const json_t *data, char out[32], kfx_error_t *err)
     return 0;
 }
 
+static int parse_url(const json_t *data, char out[512], kfx_error_t *err)
+{
+    static const char scheme[] = "https://";
+    char buf[1024];
+    const char *value = text_of(data, "hostServerURL", "", buf, err);
+    size_t len = strlen(value);
+    if (*value && (len >= 512 || strncmp(value, scheme, sizeof(scheme) - 1) != 0 || len == sizeof(scheme) - 1 ||
+                   strcspn(value, " \t\r\n\"'<>\\?#@") != len))
+        return bad(err, "hostServerURL", value,
+                   "the API server's address, such as https://kubernetes.example.com:6443");
+    kfx_copy(out, 512, value);
+    return 0;
+}
+
+/* Names of roles are path segments: nearly anything goes. */
+static int parse_role(const json_t *data, char out[254], kfx_error_t *err)
+{
+    char buf[1024];
+    const char *value = text_of(data, "hostClusterRole", "cluster-admin", buf, err);
+    if (strlen(value) > 253 || strpbrk(value, "/%") || strcmp(value, ".") == 0 || strcmp(value, "..") == 0)
+        return bad(err, "hostClusterRole", value, "the name of a ClusterRole, or none");
+    kfx_copy(out, 254, value);
+    return 0;
+}
+
+/* Blanks or commas between; kubeflex-system is always among them. */
+static int parse_namespaces(const json_t *data, char out[1024], kfx_error_t *err)
+{
+    char buf[1024], *save = NULL;
+    const char *value = text_of(data, "bootstrapNamespaces", "", buf, err);
+    KFX_FREE char *list = kfx_xstrdup(value);
+    kfx_copy(out, 1024, " kubeflex-system ");
+    for (char *ns = strtok_r(list, ", \t\r\n", &save); ns; ns = strtok_r(NULL, ", \t\r\n", &save)) {
+        size_t used = strlen(out);
+        if (!is_domain(ns) || strchr(ns, '.') || used + strlen(ns) + 2 > 1024)
+            return bad(err, "bootstrapNamespaces", value, "names of namespaces with commas between");
+        snprintf(out + used, 1024 - used, "%s ", ns);
+    }
+    return 0;
+}
+
 int kfx_config_parse(const json_t *data, kfx_config_t *config, kfx_error_t *err)
 {
     static const char *const exposures[] = {"ingress", "nodeport", "loadbalancer", "none"};
     static const char *const profiles[] = {"default", "small"};
     kfx_config_t out = {.ingress_annotations = NULL};
-    int exposure = 0, profile = 0;
+    static const char *const tokens[] = {"legacy", "bound"};
+    int exposure = 0, profile = 0, bound = 0;
     *config = out;
     if (parse_domain(data, "domain", NULL, out.domain, err) || parse_port(data, &out.external_port, err) ||
         parse_bool(data, "isOpenShift", &out.openshift, err) ||
@@ -215,10 +257,14 @@ int kfx_config_parse(const json_t *data, kfx_config_t *config, kfx_error_t *err)
         parse_word(data, "exposure", exposures, KFX_COUNT(exposures), "ingress, nodeport, loadbalancer or none",
                    &exposure, err) ||
         parse_word(data, "resourceProfile", profiles, KFX_COUNT(profiles), "default or small", &profile, err) ||
-        parse_address(data, out.external_address, err) || parse_annotations(data, &out.ingress_annotations, err))
+        parse_address(data, out.external_address, err) || parse_url(data, out.host_server_url, err) ||
+        parse_role(data, out.host_role, err) ||
+        parse_word(data, "hostTokens", tokens, KFX_COUNT(tokens), "legacy or bound", &bound, err) ||
+        parse_namespaces(data, out.bootstrap_namespaces, err) || parse_annotations(data, &out.ingress_annotations, err))
         return -1;
     out.exposure = (kfx_exposure_t)exposure;
     out.profile = (kfx_profile_t)profile;
+    out.host_bound_tokens = bound == 1;
     *config = out;
     return 0;
 }

@@ -25,6 +25,10 @@ typedef struct {
     kfx_exposure_t exposure;
     kfx_profile_t profile;
     char external_address[254]; /* host name or IP address; "" = none */
+    char host_server_url[512];  /* https address of the hosting cluster for users outside it; "" = not told */
+    char host_role[254];        /* ClusterRole of planes of type host; "none": no rights are given; "cluster-admin" */
+    bool host_bound_tokens;     /* theirs are requested, expire and are renewed; else they never expire */
+    char bootstrap_namespaces[1024]; /* where bootstrap Secrets may stand, each between blanks: " kubeflex-system " */
 } kfx_config_t;
 
 /* From the ConfigMap's `data` object. 0, or -1 with INVALID; config then holds nothing to free. */

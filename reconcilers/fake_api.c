@@ -1,9 +1,11 @@
 /* reconcilers/fake_api.c: see fake_api.h. */
 #include "reconcilers/fake_api.h"
 
+#include "base/clock.h"
 #include "base/json.h"
 #include "base/mem.h"
 
+#include <assert.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -99,9 +101,27 @@ static int answer(kfx_request_t *req, int status, const json_t *object)
     return 0;
 }
 
+static int do_token(kfx_fake_t *fake, kfx_request_t *req)
+{
+    char until[KFX_RFC3339_SIZE], account[512];
+    snprintf(account, sizeof(account), "%.*s", (int)(strlen(req->path) - strlen("/token")), req->path);
+    if (!json_object_get(fake->objects, account))
+        return refuse(req, KFX_E_NOT_FOUND, 404, "no such account");
+    int64_t life = fake->token_seconds ? fake->token_seconds : kfx_json_int(req->body, 0, "spec", "expirationSeconds");
+    if (!fake->token_seconds && life < 600)
+        return refuse(req, KFX_E_INVALID, 422, "may not specify a duration less than 10 minutes");
+    kfx_rfc3339(until, time(NULL) + life);
+    KFX_JSON json_t *given = json_pack("{s:{s:o, s:s}}", "status", "token", json_sprintf("token-%d", ++fake->tokens),
+                                       "expirationTimestamp", until);
+    return answer(req, 201, given);
+}
+
 static int do_post(kfx_fake_t *fake, kfx_request_t *req)
 {
     char path[512];
+    const char *last = strrchr(req->path, '/');
+    if (last && strcmp(last, "/token") == 0)
+        return do_token(fake, req);
     snprintf(path, sizeof(path), "%s/%s", req->path, kfx_json_str(req->body, "metadata", "name"));
     if (json_object_get(fake->objects, path))
         return refuse(req, KFX_E_EXISTS, 409, "it exists");
@@ -112,7 +132,14 @@ static int do_apply(kfx_fake_t *fake, kfx_request_t *req)
 {
     json_t *old = json_object_get(fake->objects, req->path), *object = json_deep_copy(req->body);
     if (old) {
-        json_t *status = json_object_get(old, "status");
+        json_t *status = json_object_get(old, "status"), *data = json_object_get(old, "data");
+        json_t *role = json_object_get(old, "roleRef");
+        if (role && !json_equal(role, json_object_get(object, "roleRef"))) {
+            json_decref(object);
+            return refuse(req, KFX_E_INVALID, 422, "cannot change roleRef");
+        }
+        if (data && !json_object_get(object, "data"))
+            json_object_set(object, "data", data);
         kfx_json_put(object, json_incref(kfx_json_get(old, "metadata", "uid")), "metadata", "uid");
         if (status)
             json_object_set(object, "status", status);
@@ -163,6 +190,13 @@ static int do_delete(kfx_fake_t *fake, kfx_request_t *req)
         return refuse(req, KFX_E_NOT_FOUND, 404, "not found");
     if (differs(kfx_json_str(req->body, "preconditions", "uid"), kfx_json_str(object, "metadata", "uid")))
         return refuse(req, KFX_E_CONFLICT, 409, "another uid");
+    /* Namespaces and what a finalizer holds stay for a while. */
+    if (strstr(req->path, "/secrets/") || strstr(req->path, "/serviceaccounts/") ||
+        strstr(req->path, "/clusterrolebindings/")) {
+        answer(req, 200, object);
+        json_object_del(fake->objects, req->path);
+        return 0;
+    }
     kfx_json_put(object, json_string("2026-01-01T00:00:00Z"), "metadata", "deletionTimestamp");
     return answer(req, 200, object);
 }
@@ -172,7 +206,8 @@ static int call(void *ctx, kfx_request_t *req, kfx_error_t *err)
     kfx_fake_t *fake = ctx;
     char line[512];
     int rc;
-    snprintf(line, sizeof(line), "%s %s", verbs[req->verb], req->path);
+    snprintf(line, sizeof(line), "%s %s%s%s", verbs[req->verb], req->path, req->impersonate ? " as " : "",
+             req->impersonate ? req->impersonate : "");
     json_array_append_new(fake->log, json_string(line));
     if (fake->fail_at && strstr(line, fake->fail_at)) {
         fake->fail_at = NULL;
@@ -211,6 +246,38 @@ static int probe(void *ctx, const char *host, const char *address, const char *c
     return fake->probe_rc ? kfx_error_set(err, KFX_E_UNAVAILABLE, "connection refused") : 0;
 }
 
+static kfx_remote_t *dial(void *ctx, kfx_kube_config_t *config, kfx_error_t *err)
+{
+    kfx_fake_t *fake = ctx;
+    fake->dials++;
+    fake->dialed_screened = config->screened;
+    kfx_copy(fake->dialed_server, sizeof(fake->dialed_server), config->server);
+    kfx_copy(fake->dialed_token, sizeof(fake->dialed_token), config->token ? config->token : "");
+    (void)err;
+    kfx_kube_config_free(config);
+    return ctx;
+}
+
+static int ask(void *ctx, kfx_remote_t *remote, kfx_request_t *req, kfx_error_t *err)
+{
+    kfx_fake_t *fake = ctx;
+    assert(remote == ctx);
+    if (fake->refuse != KFX_OK) {
+        kfx_error_set(err, fake->refuse, "refused");
+        return refuse(req, fake->refuse, fake->refuse == KFX_E_UNAUTHORIZED ? 401 : 0, "refused");
+    }
+    if (strcmp(req->path, "/readyz") == 0) {
+        req->status = 200;
+        return 0;
+    }
+    return fake->remote ? call(fake->remote, req, err) : kfx_error_set(err, KFX_E_NOT_FOUND, "no remote");
+}
+
+static void hang_up(void *ctx, kfx_remote_t *remote)
+{
+    assert(remote == ctx);
+}
+
 static bool stopped(const kfx_task_t *task)
 {
     (void)task;
@@ -219,7 +286,15 @@ static bool stopped(const kfx_task_t *task)
 
 kfx_ops_t kfx_fake_ops(kfx_fake_t *fake)
 {
-    return (kfx_ops_t){.ctx = fake, .call = call, .batch = batch, .probe = probe, .stopped = stopped};
+    return (kfx_ops_t){.ctx = fake,
+                       .call = call,
+                       .batch = batch,
+                       .probe = probe,
+                       .dial = dial,
+                       .ask = ask,
+                       .hang_up = hang_up,
+                       .stopped = stopped,
+                       .server = "https://10.96.0.1:443"};
 }
 
 static void add_child(kfx_digest_t *digest, const json_t *object, const char *uid)
@@ -232,7 +307,8 @@ static void add_child(kfx_digest_t *digest, const json_t *object, const char *ui
     kfx_copy(child->hash, sizeof(child->hash), kfx_object_hash(object));
     child->owned = kfx_object_owned(object, uid);
     child->terminating = kfx_object_terminating(object);
-    child->drifted = child->owned && !kfx_json_str(object, "metadata", "labels", KFX_LABEL_PLANE);
+    child->drifted = kfx_json_bool(object, false, "drifted") ||
+                     (child->owned && !kfx_json_str(object, "metadata", "labels", KFX_LABEL_PLANE));
     child->ready = strcmp(child->kind, "Deployment") != 0 || kfx_json_bool(object, false, "status", "ready");
 }
 

@@ -1,19 +1,29 @@
 /* reconcilers/fake_api.h: an API server in memory for tests: objects by path, with uid, resourceVersion, 409s and
- * preconditions as the real one has them. Server-side apply replaces the object. Single-threaded. */
+ * preconditions as the real one has them. Server-side apply replaces the object, but for status and the data of a
+ * Secret that the applied one does not mention. An object with a true "drifted" is shown so in the digest.
+ * Single-threaded. */
 #ifndef KFX_RECONCILERS_FAKE_API_H
 #define KFX_RECONCILERS_FAKE_API_H
 
 #include "reconcilers/run.h"
 
-typedef struct {
+typedef struct kfx_fake {
     json_t *objects; /* path -> object */
-    json_t *log;     /* "POST /api/v1/namespaces", one a request */
+    json_t *log;     /* "POST /api/v1/namespaces", one a request; with " as USER" when impersonated */
     int serial;      /* the last resourceVersion */
     int probes;
     int probe_rc; /* of the next probes */
     char probe_host[512];
     int probe_limit_ms;
     bool stopped;
+    /* Clusters reached by dial: /readyz answers, the rest is asked of `remote` where there is one. */
+    struct kfx_fake *remote;
+    kfx_code_t refuse; /* what they answer to everything; KFX_OK: they do not refuse */
+    int dials;
+    bool dialed_screened;
+    char dialed_server[256], dialed_token[256];
+    int token_seconds; /* how long the next requested token lives; 0: as long as asked for */
+    int tokens;        /* how many were given: "token-1", "token-2" … */
     /* The next request whose "VERB path" contains this fails so. */
     const char *fail_at;
     kfx_code_t fail_code;

@@ -25,6 +25,7 @@ typedef struct {
     kfx_kube_t *kube;
     kfx_worker_t *worker;
     const char *role, *ns, *keys_dir; /* whose keys, and where they are */
+    char agent[96];                   /* User-Agent */
 } program_t;
 
 static int op_call(void *ctx, kfx_request_t *req, kfx_error_t *err)
@@ -46,6 +47,29 @@ static int op_probe(void *ctx, const char *host, const char *address, const char
     return kfx_probe_readyz(&probe, err);
 }
 
+/* A remote is a client of its own, so that its credentials, connections and limits stay apart. */
+static kfx_remote_t *op_dial(void *ctx, kfx_kube_config_t *config, kfx_error_t *err)
+{
+    program_t *program = ctx;
+    kfx_kube_t *kube = kfx_kube_new(config, program->agent, err);
+    if (kube)
+        kfx_kube_set_gate(kube, kfx_worker_lease_valid, program->worker);
+    return (kfx_remote_t *)kube;
+}
+
+static int op_ask(void *ctx, kfx_remote_t *remote, kfx_request_t *req, kfx_error_t *err)
+{
+    (void)ctx;
+    return kfx_kube_call((kfx_kube_t *)remote, req, err);
+}
+
+static void op_hang_up(void *ctx, kfx_remote_t *remote)
+{
+    kfx_kube_t *kube = (kfx_kube_t *)remote;
+    (void)ctx;
+    kfx_kube_destroy(&kube);
+}
+
 static bool target_up(void *ctx, kfx_error_t *err)
 {
     program_t *program = (program_t *)((char *)ctx - offsetof(program_t, reconciler));
@@ -62,9 +86,9 @@ static int refresh_keys(void *ctx, kfx_bus_keys_t *keys)
 
 static int connect_api_server(program_t *program, const kfx_reconciler_options_t *options, kfx_error_t *err)
 {
-    KFX_FREE char *agent = kfx_xasprintf("kubeflex-reconciler-%s/" KFX_VERSION, options->type->name);
+    snprintf(program->agent, sizeof(program->agent), "kubeflex-reconciler-%s/" KFX_VERSION, options->type->name);
     kfx_kube_config_t *config = kfx_kube_config_load(options->kubeconfig, NULL, err);
-    program->kube = config ? kfx_kube_new(config, agent, err) : NULL;
+    program->kube = config ? kfx_kube_new(config, program->agent, err) : NULL;
     return program->kube ? 0 : -1;
 }
 
@@ -127,6 +151,9 @@ static int run(program_t *program, const kfx_reconciler_options_t *options, kfx_
                      .call = op_call,
                      .batch = op_batch,
                      .probe = op_probe,
+                     .dial = op_dial,
+                     .ask = op_ask,
+                     .hang_up = op_hang_up,
                      .stopped = kfx_task_stopped,
                      .outside = getenv("KUBERNETES_SERVICE_HOST") == NULL};
     if ((options->health[0] && kfx_health_start(options->health, err)) || connect_api_server(program, options, err))
@@ -136,6 +163,7 @@ static int run(program_t *program, const kfx_reconciler_options_t *options, kfx_
         return -1;
     if (!options->keys_dir && !options->no_curve && wait_for_keys(program, options, role, &keys))
         return 0; /* told to stop */
+    ops.server = kfx_kube_server(program->kube);
     kfx_reconciler_init(&program->reconciler, options->type, &ops);
     int rc = serve(program, options, &keys, role, err);
     kfx_wipe(&keys, sizeof(keys));

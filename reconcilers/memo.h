@@ -30,6 +30,14 @@ typedef struct {
     char balancer[254]; /* address of its load balancer */
     char route_host[254];
     char route_rv[32];          /* the Route that said so */
+    int64_t token_seconds;      /* spec.tokenExpirationSeconds */
+    int64_t bootstrap_seen;     /* generation for which a bootstrap Secret was looked for */
+    char copy_hash[17];         /* applied-hash of the reconciler's own copy of the next Secret */
+    char secret_hash[17];       /* applied-hash of the kubeconfig Secret that the next three are about */
+    char made_from[17];         /* what it was made from */
+    int64_t renew_at;           /* when (time_t) its token is due for renewal; 0: never */
+    bool outside_key;           /* it has a key for users outside */
+    int64_t refused_ms;         /* since when (kfx_now_ms) the API server refuses its token; 0: it does not */
     char ca_id[KFX_CA_ID_SIZE]; /* the authority that ca_pem is */
     char ca_pem[KFX_CA_PEM_MAX];
 } kfx_memo_t;

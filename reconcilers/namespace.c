@@ -4,6 +4,7 @@
 #include "base/clock.h"
 #include "base/json.h"
 #include "base/mem.h"
+#include "kube/apply.h"
 #include "reconcilers/run.h"
 
 #include <string.h>
@@ -46,15 +47,18 @@ static int make_desired(kfx_run_t *run, kfx_desired_t *desired)
     return 0;
 }
 
-/* Ours by ownerReference, but without our label or hash. */
+/* Ours by ownerReference, but without our label or hash: the type's chief object tells who made it. */
 static int unmarked(kfx_run_t *run, const json_t *existing, kfx_desired_t *desired)
 {
-    const char *workload = run->rec->type->workload;
-    KFX_REQUEST kfx_request_t *get =
-        kfx_request_new(KFX_GET, NULL, "/apis/apps/v1/namespaces/%s/deployments/%s", run->ns, workload);
+    const kfx_type_t *type = run->rec->type;
+    const char *kind = type->workload ? "Deployment" : "Secret",
+               *name = type->workload ? type->workload : type->secret_name;
+    KFX_FREE char *path = kfx_object_path(kind, run->ns, name);
+    KFX_REQUEST kfx_request_t *get = kfx_request_new(KFX_GET, NULL, "%s", path);
+    get->metadata_only = true;
     kfx_code_t code = kfx_run_request(run, get);
     if (code != KFX_OK && code != KFX_E_NOT_FOUND)
-        return kfx_run_fail(run, get, "read Deployment %s", workload);
+        return kfx_run_fail(run, get, "read %s %s", kind, name);
     if (code == KFX_OK && kfx_workload_foreign(get->answer, &run->owner))
         return kfx_verdict_set(&run->sync, KFX_OUTCOME_WAITING, 0, "TakeoverPending",
                                "the objects in Namespace %s were made by another KubeFlex; they are left as they are",
@@ -179,6 +183,4 @@ void kfx_namespace_teardown(kfx_run_t *run)
 {
     if (delete_namespace(run) == 0)
         run->sync.outcome = KFX_OUTCOME_GONE;
-    run->result->outcome = run->sync.outcome;
-    run->result->retry_after_ms = run->sync.retry_after_ms;
 }

@@ -4,45 +4,21 @@
 #include "base/codec.h"
 #include "base/json.h"
 #include "base/mem.h"
+#include "kube/apply.h"
 
 #include <stdio.h>
 #include <string.h>
 
-static const struct {
-    const char *kind;
-    const char *root;
-    const char *plural;
-    bool cluster; /* cluster scope */
-} kinds[] = {
-    {"Namespace", "/api/v1", "namespaces", true},
-    {"Service", "/api/v1", "services", false},
-    {"Secret", "/api/v1", "secrets", false},
-    {"ConfigMap", "/api/v1", "configmaps", false},
-    {"Deployment", "/apis/apps/v1", "deployments", false},
-    {"Ingress", "/apis/networking.k8s.io/v1", "ingresses", false},
-    {"Route", "/apis/route.openshift.io/v1", "routes", false},
-};
-
 int kfx_collection_path(const char *kind, const char *ns, char *out, size_t size)
 {
-    for (size_t i = 0; i < KFX_COUNT(kinds); i++) {
-        if (strcmp(kinds[i].kind, kind) != 0)
-            continue;
-        if (kinds[i].cluster)
-            snprintf(out, size, "%s/%s", kinds[i].root, kinds[i].plural);
-        else
-            snprintf(out, size, "%s/namespaces/%s/%s", kinds[i].root, ns, kinds[i].plural);
-        return 0;
-    }
-    return -1;
+    KFX_FREE char *path = kfx_object_path(kind, ns, NULL);
+    return !path || kfx_copy(out, size, path) ? -1 : 0;
 }
 
 static bool cluster_scoped(const char *kind)
 {
-    for (size_t i = 0; i < KFX_COUNT(kinds); i++)
-        if (strcmp(kinds[i].kind, kind) == 0)
-            return kinds[i].cluster;
-    return false;
+    const kfx_kind_info_t *info = kfx_kind_find(kind);
+    return info && !info->namespaced;
 }
 
 void kfx_hash16(const json_t *value, char out[KFX_HASH_SIZE])

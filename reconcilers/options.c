@@ -47,11 +47,13 @@ static const struct option options[] = {
 
 static int check(kfx_reconciler_options_t *out, const char *type, kfx_error_t *err)
 {
+    char names[256];
+    kfx_type_names(names, sizeof(names));
     if (!type)
-        return kfx_error_set(err, KFX_E_INVALID, "--type is missing: this program is built with %s", kfx_type_names());
+        return kfx_error_set(err, KFX_E_INVALID, "--type is missing: this program is built with %s", names);
     out->type = kfx_type_lookup(type);
     if (!out->type)
-        return kfx_error_set(err, KFX_E_INVALID, "--type %s: this program is built with %s", type, kfx_type_names());
+        return kfx_error_set(err, KFX_E_INVALID, "--type %s: this program is built with %s", type, names);
     if (out->no_curve && strncmp(out->bus, "ipc://", 6) != 0)
         return kfx_error_set(err, KFX_E_INVALID, "--no-curve goes with an ipc:// endpoint only, not with %s", out->bus);
     return 1;

@@ -22,9 +22,9 @@
  * and again later, because no event of the workload tells that the cause is another one now. */
 #define LOOK_FIRST_MS 5000
 #define LOOK_CAP_MS 120000
-#define HELPER_MS 20000  /* the helper starts when the API server answers; it is looked at with the next live probe */
-#define REPROBE_MS 45000 /* ± 15 s, so that a fleet does not knock at once */
-#define REPROBE_SPREAD_MS 15000
+#define HELPER_MS 20000 /* the helper starts when the API server answers; it is looked at with the next live probe */
+#define REPROBE_MS 45000
+#define REPROBE_SPREAD 3 /* a third more or less, so that a fleet does not knock at once */
 
 static void not_ready_because(kfx_run_t *run, uint32_t retry_after_ms, const char *reason, const char *what)
 {
@@ -101,31 +101,60 @@ static void helper_trouble(kfx_run_t *run, kfx_trouble_t *out)
         find_trouble(run, helper, out);
 }
 
-static uint32_t next_probe_ms(unsigned failures)
+static uint32_t next_probe_ms(unsigned failures, uint32_t longest)
 {
-    uint32_t wait = PROBE_FIRST_MS, cap = failures < PROBE_SHORT_TRIES ? PROBE_SHORT_MS : PROBE_CAP_MS;
+    uint32_t wait = PROBE_FIRST_MS, cap = failures < PROBE_SHORT_TRIES ? PROBE_SHORT_MS : longest;
     while (failures-- > 0 && wait < cap)
         wait *= 2;
     return wait < cap ? wait : cap;
 }
 
-static void probe(kfx_run_t *run)
+/* GET /readyz through the plane's Service, with its own authority. */
+static int service_alive(kfx_run_t *run, int limit_ms, kfx_error_t *err)
 {
     const kfx_ops_t *ops = &run->rec->ops;
-    kfx_error_t err = KFX_ERROR_INIT;
     const char *address = ops->outside && run->memo.cluster_ip[0] ? run->memo.cluster_ip : NULL;
-    char host[2 * KFX_NAME_SIZE + 32], what[512];
+    char host[2 * KFX_NAME_SIZE + 32];
+    if (run->rec->type->authority(run))
+        return 1;
     snprintf(host, sizeof(host), "%s.%s.svc.cluster.local", run->owner.plane, run->ns);
+    if (ops->probe(ops->ctx, host, address, run->memo.ca_pem, limit_ms, err))
+        return kfx_error_wrap(err, "https://%s/readyz does not answer with 200", host);
+    return 0;
+}
+
+/* It could not be asked. */
+static void not_asked(kfx_run_t *run, const kfx_verdict_t *failed)
+{
+    if (failed->reason[0]) {
+        not_ready(run, 0, failed->message);
+        if (run->result->outcome == KFX_OUTCOME_WAITING)
+            run->result->outcome = failed->outcome; /* waits for the Secret, or failed to read it */
+    } else {                                        /* the hosting API server is away, not the plane */
+        run->result->outcome = failed->outcome;
+    }
+}
+
+static void probe(kfx_run_t *run)
+{
+    const kfx_type_t *type = run->rec->type;
+    kfx_error_t err = KFX_ERROR_INIT;
     bool first = !run->memo.was_ready && run->memo.probe_failures < PROBE_SHORT_TRIES;
     int limit = first ? PROBE_SHORT_LIMIT_MS : PROBE_LIMIT_MS;
-    if (ops->probe(ops->ctx, host, address, run->memo.ca_pem, limit, &err)) {
-        uint32_t wait = next_probe_ms(run->memo.probe_failures++);
+    kfx_verdict_t kept = run->sync;
+    int rc = type->alive ? type->alive(run, limit, &err) : service_alive(run, limit, &err);
+    kfx_verdict_t failed = run->sync;
+    run->sync = kept;
+    if (rc > 0) {
+        not_asked(run, &failed);
+        return;
+    }
+    if (rc < 0) {
+        uint32_t wait = next_probe_ms(run->memo.probe_failures++, type->retry_ms ? type->retry_ms : PROBE_CAP_MS);
         /* A plane that was Ready says Unavailable from the first refusal on: a stale True is worse than a short False.
          */
-        snprintf(what, sizeof(what), "https://%s/readyz does not answer with 200: %.300s", host, err.msg);
-        if (ops->stopped(run->task) || err.code == KFX_E_CANCELED)
-            return;
-        not_ready(run, wait, what);
+        if (!run->rec->ops.stopped(run->task) && err.code != KFX_E_CANCELED)
+            not_ready(run, wait, err.msg);
         return;
     }
     run->memo.probe_failures = 0;
@@ -134,41 +163,43 @@ static void probe(kfx_run_t *run)
     helper_trouble(run, &trouble);
     kfx_result_condition(run->result, "Ready", true, "Available", "the API server answers%s%s",
                          trouble.reason ? "; but " : "", trouble.message);
-    uint32_t again = (uint32_t)kfx_random_between(REPROBE_MS - REPROBE_SPREAD_MS, REPROBE_MS + REPROBE_SPREAD_MS);
+    int64_t mean = type->reprobe_ms ? type->reprobe_ms : REPROBE_MS;
+    uint32_t again = (uint32_t)kfx_random_between(mean - mean / REPROBE_SPREAD, mean + mean / REPROBE_SPREAD);
     if (run->result->outcome == KFX_OUTCOME_OK || run->result->outcome == KFX_OUTCOME_WAITING)
         run->result->retry_after_ms = kfx_retry_min(run->result->retry_after_ms, again);
 }
 
-void kfx_ready_evaluate(kfx_run_t *run)
+/* The workload says that it is worth while to ask the plane. */
+static bool workload_ready(kfx_run_t *run)
 {
     const char *workload = run->rec->type->workload;
-    const kfx_child_t *child = kfx_digest_child(run->digest, "Deployment", workload);
     char what[512];
+    if (!workload)
+        return true;
+    const kfx_child_t *child = kfx_digest_child(run->digest, "Deployment", workload);
     if (child && child->owned && !child->ready) {
         run->memo.probe_failures = 0;
         explain(run);
-        return;
+        return false;
     }
     run->memo.unready_ms = 0;
     run->memo.looks = 0;
-    if (!child || !child->owned) {
-        snprintf(what, sizeof(what), "Deployment %s does not exist yet", workload);
-        not_ready(run, 0, what);
-    } else if (!run->credentials) {
+    if (child && child->owned)
+        return true;
+    snprintf(what, sizeof(what), "Deployment %s does not exist yet", workload);
+    not_ready(run, 0, what);
+    return false;
+}
+
+void kfx_ready_evaluate(kfx_run_t *run)
+{
+    char what[512];
+    if (!workload_ready(run))
+        return;
+    if (!run->credentials) {
         snprintf(what, sizeof(what), "Secret %s is not complete", run->rec->type->secret_name);
         not_ready(run, 0, what);
-    } else {
-        kfx_verdict_t kept = run->sync;
-        int rc = run->rec->type->authority(run);
-        kfx_verdict_t failed = run->sync;
-        run->sync = kept;
-        if (rc == 0)
-            probe(run);
-        else if (failed.reason[0]) {
-            not_ready(run, 0, failed.message);
-            if (run->result->outcome == KFX_OUTCOME_WAITING)
-                run->result->outcome = failed.outcome; /* waits for the Secret, or failed to read it */
-        } else                                         /* the hosting API server is away, not the plane */
-            run->result->outcome = failed.outcome;
+        return;
     }
+    probe(run);
 }

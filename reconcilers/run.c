@@ -13,7 +13,8 @@
 #include <stdio.h>
 #include <string.h>
 
-#define MEMOS_MAX 1024 /* planes this process remembers facts about: about 3.5 KiB each */
+#define TOKEN_SECONDS 31536000 /* the API's default */
+#define MEMOS_MAX 1024         /* planes this process remembers facts about: about 3.5 KiB each */
 
 void kfx_reconciler_init(kfx_reconciler_t *rec, const kfx_type_t *type, const kfx_ops_t *ops)
 {
@@ -132,6 +133,7 @@ int kfx_run_read_plane(kfx_run_t *run)
     json_decref(run->plane);
     run->plane = json_incref(req->answer);
     run->memo.generation = kfx_json_int(run->plane, 0, "metadata", "generation");
+    run->memo.token_seconds = kfx_json_int(run->plane, TOKEN_SECONDS, "spec", "tokenExpirationSeconds");
     copy_json(run->memo.spec_version, sizeof(run->memo.spec_version),
               kfx_json_str(run->plane, "spec", "kubernetesVersion"));
     copy_json(run->memo.status_version, sizeof(run->memo.status_version),
@@ -145,7 +147,7 @@ static int invalid_config(kfx_run_t *run, const kfx_error_t *err)
     return kfx_verdict_set(&run->sync, KFX_OUTCOME_WAITING, 0, "InvalidConfig", "%s", err->msg);
 }
 
-static int load_config(kfx_run_t *run)
+int kfx_run_load_config(kfx_run_t *run)
 {
     const kfx_child_t *child = kfx_digest_child(run->digest, "ConfigMap", KFX_CONFIGMAP);
     kfx_error_t err = KFX_ERROR_INIT;
@@ -176,9 +178,9 @@ static void conclude(kfx_run_t *run)
                              run->sync.message);
     result->outcome = run->sync.outcome;
     result->retry_after_ms = run->sync.retry_after_ms;
-    if (run->credentials) {
+    if (run->credentials && (!type->alive || run->keys_known)) {
         kfx_copy(result->secret_name, sizeof(result->secret_name), type->secret_name);
-        kfx_copy(result->secret_key, sizeof(result->secret_key), type->secret_key);
+        kfx_copy(result->secret_key, sizeof(result->secret_key), run->inside_only ? "" : type->secret_key);
         kfx_copy(result->secret_in_cluster_key, sizeof(result->secret_in_cluster_key), type->secret_in_cluster_key);
     }
 }
@@ -186,8 +188,10 @@ static void conclude(kfx_run_t *run)
 /* A plane that runs goes on while the configuration is broken, and so does the news of it. */
 static bool runs_anyway(const kfx_run_t *run)
 {
-    const kfx_child_t *workload = kfx_digest_child(run->digest, "Deployment", run->rec->type->workload);
-    return strcmp(run->sync.reason, "InvalidConfig") == 0 && workload && workload->owned && workload->hash[0];
+    const char *name = run->rec->type->workload;
+    const kfx_child_t *workload = name ? kfx_digest_child(run->digest, "Deployment", name) : NULL;
+    bool runs = name ? workload && workload->owned && workload->hash[0] : run->credentials;
+    return strcmp(run->sync.reason, "InvalidConfig") == 0 && runs;
 }
 
 static void reconcile(kfx_run_t *run)
@@ -195,7 +199,7 @@ static void reconcile(kfx_run_t *run)
     const kfx_child_t *secret = kfx_digest_child(run->digest, "Secret", run->rec->type->secret_name);
     bool known = run->memo.generation >= run->task->env.generation || kfx_run_read_plane(run) == 0;
     run->credentials = secret && secret->owned && !secret->terminating;
-    bool usable = known && load_config(run) == 0 && kfx_namespace_ensure(run) == 0;
+    bool usable = known && kfx_run_load_config(run) == 0 && kfx_namespace_ensure(run) == 0;
     if (usable && run->rec->type->sync(run) == 0) {
         kfx_verdict_set(&run->sync, KFX_OUTCOME_OK, 0, "ReconcileSuccess", "%s", run->note);
         run->memo.fresh_until = 0; /* all is there: what is missing later may have given way to somebody else's */
@@ -234,7 +238,10 @@ void kfx_reconciler_run(void *ctx, const kfx_task_t *task, kfx_result_t *result)
     if (task->env.deleting || task->digest->deleting) {
         kfx_memos_forget(rec->memos, task->env.uid);
         kfx_rollouts_leave(rec->rollouts, task->env.uid);
-        kfx_namespace_teardown(&run);
+        if (!rec->type->teardown || rec->type->teardown(&run) == 0)
+            kfx_namespace_teardown(&run);
+        result->outcome = run.sync.outcome;
+        result->retry_after_ms = run.sync.retry_after_ms;
         kfx_result_condition(result, "Synced", false, "Deleting", "%s",
                              result->outcome == KFX_OUTCOME_GONE ? "" : run.sync.message);
         kfx_result_condition(result, "Ready", false, "Deleting", "the control plane is being deleted");

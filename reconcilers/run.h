@@ -15,6 +15,8 @@
 #include "reconcilers/type.h"
 #include "reconcilers/verdict.h"
 
+typedef struct kfx_remote kfx_remote_t;
+
 typedef struct {
     void *ctx;
     int (*call)(void *ctx, kfx_request_t *req, kfx_error_t *err);
@@ -22,9 +24,15 @@ typedef struct {
     /* GET https://host:443/readyz with the plane's own authority. 0 = it answered 200. address: where to connect
      * instead of resolving host, or NULL. */
     int (*probe)(void *ctx, const char *host, const char *address, const char *ca_pem, int limit_ms, kfx_error_t *err);
+    /* Another API server, or ours with other credentials: config is consumed. Connects at the first request. NULL with
+     * err. */
+    kfx_remote_t *(*dial)(void *ctx, kfx_kube_config_t *config, kfx_error_t *err);
+    int (*ask)(void *ctx, kfx_remote_t *remote, kfx_request_t *req, kfx_error_t *err);
+    void (*hang_up)(void *ctx, kfx_remote_t *remote);
     bool (*stopped)(const kfx_task_t *task);
     bool outside; /* the process runs outside the cluster, whose DNS it cannot ask: planes are probed by Service address
                    */
+    const char *server; /* the hosting API server as this process reaches it, "https://10.96.0.1:443" */
 } kfx_ops_t;
 
 typedef struct {
@@ -48,6 +56,8 @@ struct kfx_run {
     kfx_verdict_t sync; /* of condition Synced */
     char note[256];     /* said beside success ("new identity …"); "" = nothing */
     bool credentials;   /* the kubeconfig Secret is known to be complete */
+    bool keys_known;    /* types with an alive of their own: the next line is */
+    bool inside_only;   /* it has no key for users outside the hosting cluster */
     json_t *plane;      /* the ControlPlane, where this task had to read it; else NULL */
 };
 
@@ -74,6 +84,9 @@ int kfx_run_conflict(kfx_run_t *run, const char *kind, const char *name);
  */
 int kfx_run_read_plane(kfx_run_t *run);
 
+/* Fills run->config. -1 with a verdict when it cannot be read or is not valid. */
+int kfx_run_load_config(kfx_run_t *run);
+
 /* Records what a write left behind. answer: the object as the API server gave it. */
 void kfx_run_wrote(kfx_run_t *run, const kfx_desired_t *desired, const json_t *answer);
 
@@ -94,7 +107,13 @@ int kfx_apply(kfx_run_t *run, kfx_desired_t *list, size_t count, kfx_applied_t *
 /* Deletes an object of ours that is not desired any more; nothing to do where the digest does not show it as owned. */
 int kfx_prune(kfx_run_t *run, const char *kind, const char *name);
 
-/* ready.c: condition Ready, by a live probe once the workload is available. */
+/* claim.c: a cluster-scoped object. It is made with POST; one of that name that is not this uid's is never touched.
+ * `as` is the user to impersonate for it, or NULL. */
+int kfx_claim(kfx_run_t *run, const kfx_desired_t *desired, const char *as);
+/* Deletes it where it is this uid's. 0 when there is none of ours (any more). */
+int kfx_disclaim(kfx_run_t *run, const char *kind, const char *name, const char *as);
+
+/* ready.c: condition Ready, by a live probe once the workload, if there is one, is available. */
 void kfx_ready_evaluate(kfx_run_t *run);
 
 #endif

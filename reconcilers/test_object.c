@@ -49,7 +49,7 @@ static void test_marks(void **state)
     kfx_desired_clear(&d);
     kfx_error_t err = KFX_ERROR_INIT;
     assert_int_equal(
-        kfx_desired_init(&d, json_pack("{s:s, s:{s:s}}", "kind", "Pod", "metadata", "name", "x"), &owner, NULL, &err),
+        kfx_desired_init(&d, json_pack("{s:s, s:{s:s}}", "kind", "Toy", "metadata", "name", "x"), &owner, NULL, &err),
         -1);
     assert_int_equal(kfx_desired_init(&d, json_object(), &owner, NULL, &err), -1);
 }

@@ -1,13 +1,19 @@
-/* reconcilers/types.c: the types this program is built with: one line each. */
+/* reconcilers/types.c: the types this program is built with: one name each. */
 #include "base/cleanup.h"
-#include "reconcilers/k8s/k8s.h"
 #include "reconcilers/type.h"
 
+#include <stdio.h>
 #include <string.h>
 
-static const kfx_type_t *const types[] = {
-    &kfx_type_k8s,
-};
+/* kfx_type_<name> stands in reconcilers/<name>/<name>.c. */
+#define TYPES(TYPE) TYPE(external) TYPE(host) TYPE(k8s)
+
+#define DECLARE(name) extern const kfx_type_t kfx_type_##name;
+#define REFER(name) &kfx_type_##name,
+
+TYPES(DECLARE)
+
+static const kfx_type_t *const types[] = {TYPES(REFER)};
 
 const kfx_type_t *kfx_type_lookup(const char *name)
 {
@@ -17,7 +23,11 @@ const kfx_type_t *kfx_type_lookup(const char *name)
     return NULL;
 }
 
-const char *kfx_type_names(void)
+void kfx_type_names(char *out, size_t size)
 {
-    return "k8s";
+    out[0] = '\0';
+    for (size_t i = 0; i < KFX_COUNT(types); i++) {
+        size_t used = strlen(out);
+        snprintf(out + used, size - used, "%s%s", used ? ", " : "", types[i]->name);
+    }
 }

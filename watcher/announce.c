@@ -8,7 +8,8 @@
 static bool ordinary(const char *reason)
 {
     static const char *const reasons[] = {
-        "WaitingForStorage", "WaitingForNamespace", "NamespaceTerminating", "TakeoverPending", "Deleting", "Creating"};
+        "WaitingForStorage",    "WaitingForNamespace", "WaitingForToken", "WaitingForBootstrap",
+        "NamespaceTerminating", "TakeoverPending",     "Deleting",        "Creating"};
     for (size_t i = 0; i < KFX_COUNT(reasons); i++)
         if (strcmp(reason, reasons[i]) == 0)
             return true;

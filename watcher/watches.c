@@ -32,6 +32,7 @@ static const kind_t kinds[] = {
     {"ConfigMap", "/api/v1/configmaps", KFX_LABEL_PLANE, true},
     {"ServiceAccount", "/api/v1/serviceaccounts", KFX_LABEL_PLANE, true},
     {"Ingress", "/apis/networking.k8s.io/v1/ingresses", KFX_LABEL_PLANE, true},
+    {"ClusterRoleBinding", "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings", KFX_LABEL_PLANE, true},
     {"Deployment", "/apis/apps/v1/deployments", KFX_LABEL_PLANE, false},
     {"StatefulSet", "/apis/apps/v1/statefulsets", KFX_LABEL_PLANE, false},
     {"Job", "/apis/batch/v1/jobs", KFX_LABEL_PLANE, false},
