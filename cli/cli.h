@@ -13,6 +13,7 @@ struct kfx_cli {
 
 /* Each returns 0, or -1 with err: "Error: …", exit code 1. */
 int kfx_cmd_create(kfx_cli_t *cli, kfx_error_t *err);
+int kfx_cmd_adopt(kfx_cli_t *cli, kfx_error_t *err);
 int kfx_cmd_delete(kfx_cli_t *cli, kfx_error_t *err);
 int kfx_cmd_list(kfx_cli_t *cli, kfx_error_t *err);
 int kfx_cmd_ctx(kfx_cli_t *cli, kfx_error_t *err);

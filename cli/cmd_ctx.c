@@ -70,11 +70,7 @@ static int load_plane(kfx_cli_t *cli, const kfx_hosting_t *hosting, const char *
             *err = why;
         return kfx_hosting_explain(hosting, err);
     }
-    if (strcmp(plane.type, "host") == 0) {
-        kfx_out_line(&cli->out, "Control plane %s is of type host: it is the hosting cluster itself", name);
-        return kfx_contexts_use(cli, hosting->context, err);
-    }
-    KFX_JSON json_t *config = kfx_plane_kubeconfig(hosting->kube, &plane, err);
+    KFX_JSON json_t *config = kfx_plane_kubeconfig(hosting->kube, &plane, hosting->cluster, err);
     if (!config || kfx_contexts_add(cli, config, name, cli->opts.overwrite, err) < 0)
         return -1;
     kfx_out_step(&cli->out, -1, "Switching to context %s...", name);

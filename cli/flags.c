@@ -30,6 +30,7 @@ void kfx_opts_init(kfx_opts_t *opts)
     opts->backend = "shared";
     opts->timeout_ms = 600 * 1000;
     opts->output = "json";
+    opts->expiration_seconds = 31536000;
 }
 
 void kfx_opts_release(kfx_opts_t *opts)

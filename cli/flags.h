@@ -48,6 +48,8 @@ typedef struct {
         const char *record, *replay, *speed;
         const char *bus, *keys_dir;
     } tap;
+    const char *adopted_kubeconfig, *adopted_context, *url_override;
+    int64_t expiration_seconds;
     size_t arg_count;
     const char *arg[KFX_ARGS_MAX];
 } kfx_opts_t;

@@ -1,6 +1,7 @@
 #include "cli/hosting.h"
 
 #include "base/clock.h"
+#include "base/codec.h"
 #include "base/json.h"
 #include "base/mem.h"
 #include "cli/kubefile.h"
@@ -40,15 +41,33 @@ kfx_hosting_plan_t kfx_hosting_plan(const kfx_kc_t *kc, const char **context, kf
     return KFX_HOSTING_UNKNOWN;
 }
 
-kfx_kube_t *kfx_hosting_client(const kfx_kc_t *kc, const char *context, kfx_error_t *err)
+kfx_kube_config_t *kfx_hosting_config(const kfx_kc_t *kc, const char *context, kfx_error_t *err)
 {
     KFX_JSON json_t *tree = kfx_kc_merged(kc);
     KFX_FREE char *copy = kfx_xstrdup(kc->path[kc->main]);
     kfx_kube_config_t *config = kfx_kube_config_from_tree(tree, context, dirname(copy), true, err);
-    if (!config) {
+    if (!config)
         kfx_error_wrap(err, "context '%s'", context);
-        return NULL;
-    }
+    return config;
+}
+
+static json_t *cluster_of(const kfx_kube_config_t *config)
+{
+    json_t *cluster = json_pack("{s:s}", "server", config->server);
+    KFX_FREE char *ca = config->ca_pem ? kfx_base64_encode(config->ca_pem, strlen(config->ca_pem)) : NULL;
+    if (ca)
+        json_object_set_new(cluster, "certificate-authority-data", json_string(ca));
+    if (config->tls_server_name)
+        json_object_set_new(cluster, "tls-server-name", json_string(config->tls_server_name));
+    if (config->proxy_url)
+        json_object_set_new(cluster, "proxy-url", json_string(config->proxy_url));
+    if (config->insecure)
+        json_object_set_new(cluster, "insecure-skip-tls-verify", json_true());
+    return cluster;
+}
+
+static kfx_kube_t *connect_to(kfx_kube_config_t *config, kfx_error_t *err)
+{
     /* The client's threads must not see our signals: a system call of theirs that ends early looks like a shutdown. */
     sigset_t stops, old;
     sigemptyset(&stops);
@@ -60,6 +79,12 @@ kfx_kube_t *kfx_hosting_client(const kfx_kc_t *kc, const char *context, kfx_erro
     kfx_kube_t *kube = kfx_kube_new(config, "kflex/" KFX_VERSION, err);
     pthread_sigmask(SIG_SETMASK, &old, NULL);
     return kube;
+}
+
+kfx_kube_t *kfx_hosting_client(const kfx_kc_t *kc, const char *context, kfx_error_t *err)
+{
+    kfx_kube_config_t *config = kfx_hosting_config(kc, context, err);
+    return config ? connect_to(config, err) : NULL;
 }
 
 json_t *kfx_hosting_get(kfx_kube_t *kube, const char *path, kfx_error_t *err)
@@ -149,7 +174,9 @@ int kfx_hosting_open(kfx_cli_t *cli, kfx_hosting_t *hosting, kfx_error_t *err)
     int rc = -1;
     if (plan != KFX_HOSTING_UNKNOWN) {
         hosting->context = kfx_xstrdup(context);
-        hosting->kube = kfx_hosting_client(&kc, context, err);
+        kfx_kube_config_t *config = kfx_hosting_config(&kc, context, err);
+        hosting->cluster = config ? cluster_of(config) : NULL;
+        hosting->kube = config ? connect_to(config, err) : NULL;
         rc = hosting->kube ? 0 : -1;
     }
     kfx_kc_release(&kc);
@@ -165,6 +192,8 @@ void kfx_hosting_close(kfx_hosting_t *hosting)
     kfx_kube_destroy(&hosting->kube);
     free(hosting->context);
     hosting->context = NULL;
+    json_decref(hosting->cluster);
+    hosting->cluster = NULL;
 }
 
 int kfx_hosting_explain(const kfx_hosting_t *hosting, kfx_error_t *err)

@@ -12,7 +12,8 @@
 
 typedef struct {
     kfx_kube_t *kube;
-    char *context; /* its name in the kubeconfig */
+    char *context;   /* its name in the kubeconfig */
+    json_t *cluster; /* how it is reached: server, certificate-authority-data … as in a kubeconfig, without files */
 } kfx_hosting_t;
 
 /* Where to look, without asking any cluster. */
@@ -23,7 +24,10 @@ typedef enum { KFX_HOSTING_STORED, KFX_HOSTING_TRY_CURRENT, KFX_HOSTING_UNKNOWN 
 kfx_hosting_plan_t kfx_hosting_plan(const kfx_kc_t *kc, const char **context, kfx_error_t *stored_why,
                                     kfx_error_t *err);
 
-/* A client for any context of the kubeconfig. Exec credential plugins may run. */
+/* Address and credentials of any context of the kubeconfig. Exec credential plugins may run. kfx_kube_config_free. */
+kfx_kube_config_t *kfx_hosting_config(const kfx_kc_t *kc, const char *context, kfx_error_t *err);
+
+/* A client with them. */
 kfx_kube_t *kfx_hosting_client(const kfx_kc_t *kc, const char *context, kfx_error_t *err);
 
 /* GET for a person who waits: a passing fault is tried again twice within a second, a refused connection is told soon

@@ -15,8 +15,21 @@
 
 static const kfx_flag_t create_flags[] = {
     {KFX_FLAG_STRING, 't', "type", FIELD(type), "TYPE",
-     "type of control plane: k8s, vcluster, k3s, host, external, ocm (default k8s)"},
+     "type of control plane: k8s, vcluster, k3s, host, ocm (default k8s); for external see adopt"},
     {KFX_FLAG_STRING, 'b', "backend-type", FIELD(backend), "TYPE", "backend: shared or dedicated (default shared)"},
+    {KFX_FLAG_STRING, 'p', "postcreate-hook", FIELD(hook), "NAME", "PostCreateHook to run"},
+    {KFX_FLAG_PAIRS, 'e', "set", FIELD(pairs), "KEY=VALUE", "variable of the hook; may be repeated"},
+    {KFX_FLAG_DURATION, 0, "timeout", FIELD(timeout_ms), "DURATION", "how long to wait for Ready (default 10m)"},
+    {0},
+};
+static const kfx_flag_t adopt_flags[] = {
+    {KFX_FLAG_STRING, 'a', "adopted-kubeconfig", FIELD(adopted_kubeconfig), "FILE",
+     "kubeconfig of the cluster to adopt (default: the one that kflex works on)"},
+    {KFX_FLAG_STRING, 'c', "adopted-context", FIELD(adopted_context), "CONTEXT", "its administrator's context there"},
+    {KFX_FLAG_STRING, 'u', "url-override", FIELD(url_override), "URL",
+     "its address for the hosting cluster, where that differs from yours"},
+    {KFX_FLAG_INT, 'x', "expiration-seconds", FIELD(expiration_seconds), "N",
+     "how long KubeFlex's tokens for it live (default 31536000)"},
     {KFX_FLAG_STRING, 'p', "postcreate-hook", FIELD(hook), "NAME", "PostCreateHook to run"},
     {KFX_FLAG_PAIRS, 'e', "set", FIELD(pairs), "KEY=VALUE", "variable of the hook; may be repeated"},
     {KFX_FLAG_DURATION, 0, "timeout", FIELD(timeout_ms), "DURATION", "how long to wait for Ready (default 10m)"},
@@ -80,6 +93,11 @@ static const kfx_command_t config_below[] = {
 };
 static const kfx_command_t commands[] = {
     {"create", "NAME", "create a control plane and switch to it", NULL, 1, 1, create_flags, NULL, kfx_cmd_create},
+    {"adopt", "NAME", "make a cluster that is there already a control plane",
+     "The kubeconfig of its administrator is used once, for an account of KubeFlex's own on that cluster, and then "
+     "deleted.\n"
+     "`kflex delete` removes the account again; the cluster stays.",
+     1, 1, adopt_flags, NULL, kfx_cmd_adopt},
     {"delete", "NAME", "delete a control plane and its context", NULL, 1, 1, delete_flags, NULL, kfx_cmd_delete},
     {"list", "", "list the control planes", NULL, 0, 0, NULL, NULL, kfx_cmd_list},
     {"ctx", "[NAME]", "switch to a control plane, or back to the hosting cluster",

@@ -32,6 +32,7 @@ void kfx_plane_read(const json_t *object, kfx_plane_t *plane)
     copy_text(plane->secret_ns, sizeof plane->secret_ns, kfx_json_str(ref, "namespace"));
     copy_text(plane->secret_name, sizeof plane->secret_name, kfx_json_str(ref, "name"));
     copy_text(plane->secret_key, sizeof plane->secret_key, kfx_json_str(ref, "key"));
+    copy_text(plane->secret_in_cluster_key, sizeof plane->secret_in_cluster_key, kfx_json_str(ref, "inClusterKey"));
 
     size_t i;
     json_t *item;
@@ -95,14 +96,26 @@ static json_t *decode_kubeconfig(const char *base64, const char *where, kfx_erro
     return tree;
 }
 
-json_t *kfx_plane_kubeconfig(kfx_kube_t *kube, const kfx_plane_t *plane, kfx_error_t *err)
+/* The kubeconfig's user goes to another address. */
+static void move_to(json_t *kubeconfig, const json_t *cluster)
+{
+    size_t i;
+    json_t *entry;
+    json_array_foreach (kfx_json_get(kubeconfig, "clusters"), i, entry)
+        if (json_is_object(entry))
+            json_object_set_new(entry, "cluster", json_deep_copy(cluster));
+}
+
+json_t *kfx_plane_kubeconfig(kfx_kube_t *kube, const kfx_plane_t *plane, const json_t *hosting_cluster,
+                             kfx_error_t *err)
 {
     if (!*plane->secret_name || !*plane->secret_ns) {
         KFX_FREE char *missing = kfx_plane_missing(plane);
         kfx_error_set(err, KFX_E_NOT_FOUND, "control plane %s has no kubeconfig yet: %s", plane->name, missing);
         return NULL;
     }
-    const char *key = *plane->secret_key ? plane->secret_key : "kubeconfig";
+    bool inside = strcmp(plane->type, "host") == 0 && !*plane->secret_key && *plane->secret_in_cluster_key;
+    const char *key = inside ? plane->secret_in_cluster_key : *plane->secret_key ? plane->secret_key : "kubeconfig";
     KFX_FREE char *ns = kfx_kube_escape(plane->secret_ns);
     KFX_FREE char *name = kfx_kube_escape(plane->secret_name);
     KFX_FREE char *path = kfx_xasprintf("/api/v1/namespaces/%s/secrets/%s", ns, name);
@@ -117,7 +130,10 @@ json_t *kfx_plane_kubeconfig(kfx_kube_t *kube, const kfx_plane_t *plane, kfx_err
         kfx_error_set(err, KFX_E_NOT_FOUND, "%s is empty: control plane %s has no kubeconfig", where, plane->name);
         return NULL;
     }
-    return decode_kubeconfig(value, where, err);
+    json_t *tree = decode_kubeconfig(value, where, err);
+    if (tree && inside)
+        move_to(tree, hosting_cluster);
+    return tree;
 }
 
 char *kfx_plane_missing(const kfx_plane_t *plane)

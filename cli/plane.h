@@ -11,7 +11,8 @@ typedef struct {
     char type[32];
     bool deleting;
     int64_t created; /* seconds since the epoch, -1 unknown */
-    char secret_ns[KFX_NAME_SIZE], secret_name[KFX_NAME_SIZE], secret_key[KFX_NAME_SIZE];
+    char secret_ns[KFX_NAME_SIZE], secret_name[KFX_NAME_SIZE], secret_key[KFX_NAME_SIZE],
+        secret_in_cluster_key[KFX_NAME_SIZE];
     size_t condition_count;
     kfx_condition_t conditions[KFX_CONDITIONS_MAX];
 } kfx_plane_t;
@@ -27,8 +28,11 @@ void *kfx_plane_reduce(void *ctx, const json_t *object);
 /* GETs it. NOT_FOUND where there is none. */
 int kfx_plane_get(kfx_kube_t *kube, const char *name, kfx_plane_t *plane, kfx_error_t *err);
 
-/* The plane's own kubeconfig from the Secret that its status names. Fresh; NOT_FOUND while there is none. */
-json_t *kfx_plane_kubeconfig(kfx_kube_t *kube, const kfx_plane_t *plane, kfx_error_t *err);
+/* The plane's own kubeconfig from the Secret that its status names. One of type host that was told no address for users
+ * is reached as the hosting cluster is: hosting_cluster, the body of a kubeconfig's cluster. Fresh; NOT_FOUND while
+ * there is none. */
+json_t *kfx_plane_kubeconfig(kfx_kube_t *kube, const kfx_plane_t *plane, const json_t *hosting_cluster,
+                             kfx_error_t *err);
 
 /* Waits until the server that this kubeconfig names answers at all: an ingress controller learns of a new plane a
  * moment after the plane is Ready. Tries again until the deadline (kfx_now_ms); -1 with what the last try said. Blocks.

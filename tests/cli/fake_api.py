@@ -239,8 +239,11 @@ class Handler(BaseHTTPRequestHandler):
             if "watch" in query:
                 return self.watch(store, path, query)
             return self.list(api, store, path, query)
+        if verb == "PATCH" and "/secrets/" in path:  # server-side apply
+            store.secrets[path] = body
+            return self.answer(201, body)
         if path in store.secrets:
-            return self.answer(200, store.secrets[path])
+            return self.answer(200, store.secrets.pop(path) if verb == "DELETE" else store.secrets[path])
         collection, _, name = path.rpartition("/")
         obj = store.objects.get(collection, {}).get(name)
         if obj is None:
@@ -326,6 +329,9 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_DELETE(self):
         self.handle_one("DELETE")
+
+    def do_PATCH(self):
+        self.handle_one("PATCH")
 
 
 def make_certificate(folder):

@@ -470,11 +470,136 @@ class ListAndCtx(Case):
         self.assertIn("Error: ", done.stderr)
         self.assertIn(word, done.stderr)
 
-    def test_ctx_host_type_stays(self):
-        self.api.add_plane("h1", "host")
-        done = self.kflex("ctx", "h1")
-        self.assertIn("type host", done.stdout)
+    def test_ctx_host_type(self):
+        """A plane that was told no address for users is reached as the hosting cluster is, as the plane's own user."""
+        ref = {"namespace": "h1-system", "name": "admin-kubeconfig", "inClusterKey": "kubeconfig-incluster"}
+        self.api.add_plane("h1", "host", secretRef=ref)
+        self.api.add_secret("h1")
+        data = self.api.store.secrets["/api/v1/namespaces/h1-system/secrets/admin-kubeconfig"]["data"]
+        data["kubeconfig-incluster"] = data.pop("kubeconfig")
+        self.kflex("ctx", "h1")
+        config = self.config()
+        self.assertEqual(config["current-context"], "h1")
+        self.assertEqual(self.context("h1")["cluster"], "h1-cluster")
+        by_name = {c["name"]: c["cluster"] for c in config["clusters"]}
+        self.assertEqual(by_name["h1-cluster"], by_name["hc"])
+        self.assertNotIn({"token": "host"}, [u["user"] for u in config["users"] if u["name"] == "h1-admin"])
+
+    def test_create_host(self):
+        done = self.kflex("create", "h1", "--type", "host")
+        self.assertIn("of type host", done.stdout)
+        self.assertEqual(self.config()["current-context"], "h1")
+
+    # ---- adopt ----
+
+    BOOTSTRAP = "/api/v1/namespaces/kubeflex-system/secrets/x1-bootstrap"
+    URL = "https://far.example.com:6443"
+
+    def add_adopted(self, path=None, cluster=None, user=None):
+        """A context "adm" with files, as people have them."""
+        with open(f"{self.dir}/far.crt", "w", encoding="ascii") as f:
+            f.write("-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n")
+        with open(f"{self.dir}/far.token", "w", encoding="ascii") as f:
+            f.write("far-secret\n")
+        config = {"apiVersion": "v1", "kind": "Config", "current-context": "adm",
+                  "contexts": [{"name": "adm", "context": {"cluster": "far", "user": "admin", "namespace": "ops"}}],
+                  "clusters": [{"name": "far", "cluster": cluster or {"server": self.URL, "certificate-authority": "far.crt"}}],
+                  "users": [{"name": "admin", "user": user or {"tokenFile": "far.token"}}]}
+        path = path or f"{self.dir}/far"
+        with open(path, "w", encoding="utf-8") as f:
+            json.dump(config, f)
+        return path
+
+    def bootstrap(self):
+        secret = next(r[2] for r in self.api.requests if r[0] == "PATCH" and r[1].startswith(self.BOOTSTRAP))
+        return secret, read_yaml(base64.b64decode(secret["data"]["kubeconfig-incluster"]).decode())
+
+    def test_adopt(self):
+        done = self.kflex("adopt", "x1", "-a", self.add_adopted(), "-c", "adm", "-x", "7200")
+        self.assertIn("Adopting control plane x1 of type external", done.stdout)
+        secret, config = self.bootstrap()
+        self.assertEqual(secret["metadata"]["labels"], {"kflex.kubestellar.org/controlplane": "x1"})
+        self.assertNotIn("annotations", secret["metadata"])
+        cluster = config["clusters"][0]["cluster"]
+        self.assertEqual(cluster["server"], self.URL)
+        self.assertIn(b"BEGIN CERTIFICATE", base64.b64decode(cluster["certificate-authority-data"]))
+        self.assertEqual(config["users"][0], {"name": "adm", "user": {"token": "far-secret"}})
+        self.assertEqual(config["contexts"][0]["context"]["namespace"], "ops")
+        spec = next(r[2] for r in self.api.writes() if r[0] == "POST")["spec"]
+        self.assertEqual(spec["type"], "external")
+        self.assertEqual(spec["tokenExpirationSeconds"], 7200)
+        self.assertEqual(spec["bootstrapSecretRef"], {"name": "x1-bootstrap", "namespace": "kubeflex-system",
+                                                      "inClusterKey": "kubeconfig-incluster"})
         self.assertEqual(self.config()["current-context"], "host")
+
+    def test_adopt_uses_the_kubeconfig_flag(self):
+        """B-15: one file for everything, wherever $KUBECONFIG points."""
+        path = f"{self.dir}/all"
+        self.write_config("host", path)
+        with open(path, encoding="utf-8") as f:
+            config = json.load(f)
+        with open(self.add_adopted(), encoding="utf-8") as f:
+            for key, value in json.load(f).items():
+                if isinstance(value, list):
+                    config[key] += value
+        with open(path, "w", encoding="utf-8") as f:
+            json.dump(config, f)
+        self.kflex("adopt", "x1", "-k", path, "-c", "adm", env={"KUBECONFIG": "/nowhere"})
+        self.assertEqual(self.bootstrap()[1]["clusters"][0]["cluster"]["server"], self.URL)
+
+    def test_adopt_override(self):
+        own = {"server": "https://127.0.0.1:40001"}
+        path = self.add_adopted(cluster=own, user={"token": "t"})
+        self.error(self.kflex("adopt", "x1", "-a", path, "-c", "adm", code=1), "--url-override", "loopback")
+        self.assertEqual(self.api.writes(), [])
+        self.kflex("adopt", "x1", "-a", path, "-c", "adm", "-u", self.URL)
+        secret, config = self.bootstrap()
+        self.assertEqual(config["clusters"][0]["cluster"], {"server": self.URL})
+        self.assertEqual(secret["metadata"]["annotations"], {"kflex.kubestellar.org/external-server": own["server"]})
+
+    def test_adopt_refuses(self):
+        good = {"server": self.URL}
+        cases = [({"server": self.URL, "insecure-skip-tls-verify": True}, {"token": "t"}, [], "insecure"),
+                 (good, {"username": "a", "password": "b"}, [], "password"),
+                 (good, {"as": "a", "token": "t"}, [], "another user"),
+                 (good, {"namespace": "x"}, [], "no credentials"),
+                 (good, {"token": "t"}, ["-u", "https://localhost:1"], "--url-override"),
+                 (good, {"token": "t"}, ["-u", "https://[::1]:1"], "--url-override"),
+                 (good, {"token": "t"}, ["-x", "60"], "600 seconds"),
+                 (good, {"token": "t"}, ["-c", "gone"], "context gone not found in the kubeconfig"),
+                 (good, {"token": "t"}, ["-e", "a=b"], "--postcreate-hook")]
+        for cluster, user, more, word in cases:
+            with self.subTest(word):
+                path = self.add_adopted(cluster=cluster, user=user)
+                self.error(self.kflex("adopt", "x1", "-a", path, "-c", "adm", *more, code=1), word)
+                self.assertEqual(self.api.writes(), [])
+        self.error(self.kflex("adopt", "x1", code=1), "--adopted-context")
+
+    def test_adopt_exec(self):
+        """A plugin runs here, never in the cluster: what it hands out goes into the Secret."""
+        plugin = f"{self.dir}/plugin"
+        with open(plugin, "w", encoding="ascii") as f:
+            f.write('#!/bin/sh\necho \'{"apiVersion":"client.authentication.k8s.io/v1","kind":"ExecCredential",'
+                    '"status":{"token":"fresh"}}\'\n')
+        os.chmod(plugin, 0o700)
+        user = {"exec": {"command": plugin, "apiVersion": "client.authentication.k8s.io/v1", "interactiveMode": "Never"}}
+        self.kflex("adopt", "x1", "-a", self.add_adopted(cluster={"server": self.URL}, user=user), "-c", "adm")
+        self.assertEqual(self.bootstrap()[1]["users"][0]["user"], {"token": "fresh"})
+
+    def test_adopt_leaves_no_secret_behind(self):
+        self.api.refuse[PLANES] = 403
+        path = self.add_adopted()
+        self.error(self.kflex("adopt", "x1", "-a", path, "-c", "adm", code=1), "not allowed")
+        self.assertNotIn(self.BOOTSTRAP, self.api.store.secrets)
+
+    def test_adopt_existing(self):
+        self.api.add_plane("x1")
+        self.error(self.kflex("adopt", "x1", "-a", self.add_adopted(), "-c", "adm", code=1), "exists already")
+        self.assertEqual(self.api.writes(), [])
+
+    def test_create_external(self):
+        self.error(self.kflex("create", "x1", "--type", "external", code=1), "kflex adopt NAME")
+        self.assertEqual(self.api.writes(), [])
 
     def test_ctx_set_current(self):
         self.kflex("ctx", "-c")
@@ -519,7 +644,7 @@ class ListAndCtx(Case):
 class Everything(Case):
     def test_usage_errors(self):
         for args, word in ((("create",), "needs an argument: NAME"), (("bogus",), 'unknown command "bogus"'),
-                           (("adopt", "x"), 'unknown command "adopt"'), (("list", "--bogus"), "unknown flag: --bogus"),
+                           (("adapt", "x"), 'unknown command "adapt"'), (("list", "--bogus"), "unknown flag: --bogus"),
                            (("init",), 'unknown command "init"')):
             done = self.kflex(*args, code=2)
             self.error(done, word, "Usage:")

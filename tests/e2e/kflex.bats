@@ -89,9 +89,9 @@ setup() {
 }
 
 @test "an unknown command is a usage error" {
-  run --separate-stderr kflex adopt something
+  run --separate-stderr kflex adapt something
   [ "$status" -eq 2 ]
-  [[ $stderr == 'Error: unknown command "adopt"'* ]]
+  [[ $stderr == 'Error: unknown command "adapt"'* ]]
   [ -z "$output" ]
 }
 
