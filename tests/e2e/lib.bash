@@ -71,3 +71,19 @@ fail() {
 
 contains() { [[ $1 == *"$2"* ]] || fail "expected \"$2\" in: $1"; }
 lacks() { [[ $1 != *"$2"* ]] || fail "expected no \"$2\" in: $1"; }
+
+# await SECONDS COMMAND…: until it succeeds. The time is the test's claim, so it is looked at often.
+await() {
+  local end=$((${EPOCHREALTIME//./} + $1 * 1000000))
+  until "${@:2}" >/dev/null 2>&1; do
+    ((${EPOCHREALTIME//./} < end)) || return 1
+    sleep 0.1
+  done
+}
+
+# config_set KEY VALUE, config_unset KEY…: in ConfigMap kubeflex-config, which all planes hear of.
+config_set() { hk patch configmap -n kubeflex-system kubeflex-config -p "{\"data\":{\"$1\":\"$2\"}}"; }
+config_unset() {
+  local key
+  for key; do hk patch configmap -n kubeflex-system kubeflex-config -p "{\"data\":{\"$key\":null}}"; done
+}

@@ -27,6 +27,8 @@ GROUPS = {
     "customresourcedefinitions": "apiextensions.k8s.io",
     "leases": "coordination.k8s.io",
     "events": "events.k8s.io",
+    "clusterroles": "rbac.authorization.k8s.io",
+    "clusterrolebindings": "rbac.authorization.k8s.io",
 }
 TYPES = ("k8s", "vcluster", "k3s", "ocm", "host", "external")
 
@@ -78,6 +80,32 @@ REFUSED = {
         create rolebindings.rbac.authorization.k8s.io -A
         create serviceaccounts --subresource=token -A
         create events.events.k8s.io -A""",
+    "kubeflex-reconciler-host": """
+        list secrets -A
+        create clusterrolebindings.rbac.authorization.k8s.io
+        bind clusterroles.rbac.authorization.k8s.io/cluster-admin
+        impersonate users
+        impersonate groups
+        impersonate serviceaccounts/default -n kube-system
+        create deployments.apps -A
+        create pods -A
+        delete serviceaccounts -A
+        patch controlplanes -A
+        list namespaces
+        patch configmaps/kubeflex-config -n kubeflex-system""",
+    "kubeflex-reconciler-external": """
+        get secrets -A
+        get secrets/kine-dsn -n PLANE
+        list secrets -n kubeflex-system
+        create secrets -n PLANE
+        patch secrets/postgres-postgresql -n kubeflex-system
+        create serviceaccounts -A
+        create clusterrolebindings.rbac.authorization.k8s.io
+        impersonate serviceaccounts -A
+        create deployments.apps -A
+        create pods -A
+        patch controlplanes -A
+        list namespaces""",
     "kubeflex-storage-agent": """
         get deployments.apps -A
         create deployments.apps -n PLANE
@@ -112,6 +140,8 @@ REFUSED = {
     "kubeflex-controller-manager": """
         get secrets -n kubeflex-system
         create pods -A
+        bind clusterroles.rbac.authorization.k8s.io/edit
+        create clusterroles.rbac.authorization.k8s.io
         list controlplanes
         list namespaces""",
     "PLANE:default": """
@@ -376,7 +406,7 @@ def check_used(files):
         by_resource[right.account, right.resource].append(right)
     for event in our_requests(files):
         ref, status = event.get("objectRef") or {}, event.get("responseStatus") or {}
-        account = event["user"]["username"].removeprefix("system:serviceaccount:")
+        account = (event.get("impersonatedUser") or event["user"])["username"].removeprefix("system:serviceaccount:")
         resource = "/".join(filter(None, (ref.get("resource"), ref.get("subresource"))))
         count += 1
         allowed = (event.get("annotations") or {}).get("authorization.k8s.io/decision") == "allow"
