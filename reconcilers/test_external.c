@@ -190,6 +190,10 @@ static void test_bootstrap_stays_until_proof(void **state)
     world_t *w = *state;
     put_bootstrap(w, GOOD);
     for (size_t i = 0; i < KFX_COUNT(steps); i++) {
+        if (i == KFX_COUNT(steps) - 1) { /* made anew, they are not read before the proof */
+            kfx_fake_delete(&w->cluster, BINDING);
+            kfx_fake_delete(&w->cluster, ACCOUNT);
+        }
         w->cluster.fail_at = steps[i];
         w->cluster.fail_code = KFX_E_UNAVAILABLE;
         w->cluster.fail_status = 500;

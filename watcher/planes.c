@@ -276,8 +276,6 @@ static void match_write(kfx_plane_t *plane, kfx_tracked_t *child, size_t service
     }
     if (!kfx_child_plain(plane, child) || (!exact && version_matters(child)))
         return;
-    if (!exact && version_matters(child))
-        return; /* somebody has filled it in since */
     if (!exact && (child->told[service] & 1) && !child->ready)
         return; /* it was ready and is no more, and that came after the write */
     uint32_t view = kfx_child_view(plane, child);
