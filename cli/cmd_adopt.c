@@ -57,13 +57,13 @@ static int check_cluster(const kfx_opts_t *opts, const kfx_kube_config_t *config
         return kfx_error_set(err, KFX_E_INVALID, "context '%s' has no credentials to hand on", context);
     kfx_error_t why = KFX_ERROR_INIT;
     if (opts->url_override && kfx_screen_url(opts->url_override, &why))
-        return kfx_error_set(err, KFX_E_INVALID, "--url-override \"%.200s\": %s", opts->url_override, why.msg);
+        return kfx_error_set(err, KFX_E_INVALID, "--url-override: %s", why.msg); /* it may hold a password */
     if (!opts->url_override && kfx_screen_url(config->server, &why))
         return kfx_error_set(
             err, KFX_E_INVALID,
             "the server of context '%s', %s, is no address for the hosting cluster: %s. Give the one by "
             "which it reaches the cluster with --url-override",
-            context, config->server, why.msg);
+            context, strchr(config->server, '@') ? "(not shown)" : config->server, why.msg);
     return 0;
 }
 

@@ -490,8 +490,6 @@ class ListAndCtx(Case):
         self.assertIn("of type host", done.stdout)
         self.assertEqual(self.config()["current-context"], "h1")
 
-    # ---- adopt ----
-
     BOOTSTRAP = "/api/v1/namespaces/kubeflex-system/secrets/x1-bootstrap"
     URL = "https://far.example.com:6443"
 
@@ -574,9 +572,12 @@ class ListAndCtx(Case):
                 self.error(self.kflex("adopt", "x1", "-a", path, "-c", "adm", *more, code=1), word)
                 self.assertEqual(self.api.writes(), [])
         self.error(self.kflex("adopt", "x1", code=1), "--adopted-context")
+        for more, server in ((["-u", "https://u:hunter2@10.0.0.1"], self.URL), ([], "https://u:hunter2@10.0.0.1")):
+            path = self.add_adopted(cluster={"server": server}, user={"token": "t"})
+            done = self.kflex("adopt", "x1", "-a", path, "-c", "adm", *more, code=1)
+            self.assertTrue("--url-override" in done.stderr and "hunter2" not in done.stderr, done.stderr)
 
     def test_adopt_exec(self):
-        """A plugin runs here, never in the cluster: what it hands out goes into the Secret."""
         plugin = f"{self.dir}/plugin"
         with open(plugin, "w", encoding="ascii") as f:
             f.write('#!/bin/sh\necho \'{"apiVersion":"client.authentication.k8s.io/v1","kind":"ExecCredential",'
