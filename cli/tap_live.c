@@ -82,7 +82,8 @@ static void subscribe(const live_t *self)
         zsock_set_subscribe(self->sub, KFX_TAP_STATS " ");
         return;
     }
-    for (int kind = 0; kind <= KFX_KIND_LAST; kind++) {
+    /* PING last: whoever sees one of these knows that the bus has all subscriptions. */
+    for (int kind = KFX_KIND_LAST; kind >= 0; kind--) {
         KFX_FREE char *topic = kfx_xasprintf("%s ", kfx_kind_name((kfx_kind_t)kind));
         if (self->filter->kinds & 1u << kind)
             zsock_set_subscribe(self->sub, topic);

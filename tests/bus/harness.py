@@ -1,8 +1,10 @@
 """Processes of a bus under test: started, listened to line by line, stopped. Every wait has a deadline."""
 import os
+import random
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import tempfile
 import threading
@@ -82,6 +84,18 @@ class Proc:
         return self.process.wait(timeout)
 
 
+def free_port():
+    """Below the kernel's and czmq's own ranges, where nobody who asks for any port gets it while our bus restarts."""
+    while True:
+        port = random.randint(20000, 32000)
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+                return port
+            except OSError:
+                continue
+
+
 class Site:
     """One bus with its folder; knows how to start everybody else."""
 
@@ -91,8 +105,8 @@ class Site:
         os.mkdir(self.flags)
         self.curve = curve
         self.keys = os.path.join(self.dir, "keys") if curve else ""
-        self.bind = "tcp://127.0.0.1:*" if curve else f"ipc://{self.dir}/work"
-        self.tap_bind = "tcp://127.0.0.1:*" if curve else f"ipc://{self.dir}/tap"
+        self.bind = f"tcp://127.0.0.1:{free_port()}" if curve else f"ipc://{self.dir}/work"
+        self.tap_bind = f"tcp://127.0.0.1:{free_port()}" if curve else f"ipc://{self.dir}/tap"
         self.procs = []
         self.bus = None
         self.recorder = None
