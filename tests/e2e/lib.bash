@@ -36,8 +36,11 @@ databases_of() { sql "select datname from pg_database where datname like '%\\_${
 roles_of() { sql "select rolname from pg_roles where rolname like '%\\_${1//-/}%' order by 1"; }
 
 # plane_apply NAME [TYPE]: without kflex.
-plane_apply() {
-  hk apply -f - <<YAML
+plane_apply() { plane_manifest "$@" | hk apply -f -; }
+
+plane_manifest() {
+  cat <<YAML
+---
 apiVersion: $GROUP/v1alpha1
 kind: ControlPlane
 metadata:
@@ -62,6 +65,37 @@ planes_delete() {
   hk delete controlplane "$@" --ignore-not-found --timeout="$GONE_TIMEOUT"
   local name
   for name; do hk wait --for=delete "namespace/$name-system" --timeout="$GONE_TIMEOUT" || true; done
+}
+
+# tap_start FILE OPTION…: kflex tap in the background, listening; its output goes to FILE.
+tap_start() {
+  local out=$1
+  shift
+  kubectl config use-context "$HOST_CONTEXT"
+  kflex tap "$@" >"$out" 2>"$out.err" 3>&- &
+  tap_pid=$!
+  local i
+  for ((i = 0; i < 100; i++)); do
+    if grep -q '^Listening' "$out.err"; then return 0; fi
+    kill -0 "$tap_pid" || break
+    sleep 0.1
+  done
+  fail "kflex tap does not listen: $(cat "$out.err")"
+}
+
+# tap_await FILE COUNT PATTERN: until that many lines match.
+tap_await() {
+  local i
+  for ((i = 0; i < 300; i++)); do
+    if (($(grep -cE "$3" "$1") >= $2)); then return 0; fi
+    sleep 0.1
+  done
+  fail "not $2 lines like $3 in: $(tail -n 20 "$1")"
+}
+
+tap_stop() {
+  kill -INT "$tap_pid"
+  wait "$tap_pid"
 }
 
 fail() {
