@@ -89,7 +89,7 @@ static int open_tun(const char *ns, const char *address)
 
 static void take(way_t *way, int64_t now, int64_t delay, uint32_t loss)
 {
-    packet_t spare;
+    static packet_t spare; /* what is read only to be dropped */
     for (;;) {
         bool room = way->count < WAITING_MAX;
         packet_t *packet = room ? &way->ring[(way->first + way->count) % WAITING_MAX] : &spare;
