@@ -244,6 +244,7 @@ static void on_welcome(kfx_session_t *self, const kfx_envelope_t *env)
     self->gone = outer;
     if (self->opts.on_lease)
         self->opts.on_lease(self->opts.ctx, self->hello_at + self->lease_ms);
+    kfx_session_ping(self); /* the HELLO may be older than a lease */
 }
 
 static void on_pong(kfx_session_t *self, const kfx_envelope_t *env)

@@ -150,10 +150,12 @@ static void pool_run(void *ctx, void *arg, zsock_t *out)
     job->took_ms = kfx_now_ms() - start;
 }
 
+/* None without a lease: it could do nothing, and end at once. After a WELCOME that came late the lease is over already,
+ * until the first PONG. */
 static void start_waiting(kfx_worker_t *self)
 {
-    for (job_t *job = zlistx_first(self->jobs); job && !self->draining && !self->fenced;
-         job = zlistx_next(self->jobs)) {
+    bool may = !self->draining && !self->fenced && lease_holds(self);
+    for (job_t *job = zlistx_first(self->jobs); job && may; job = zlistx_next(self->jobs)) {
         if (job->state != WAITING)
             continue;
         if (!kfx_pool_start(self->pool, job))
@@ -335,6 +337,7 @@ static void on_down(void *ctx)
 static void on_lease(void *ctx, int64_t until)
 {
     set_lease(ctx, until);
+    start_waiting(ctx);
 }
 
 static uint32_t credit_now(const kfx_worker_t *self)

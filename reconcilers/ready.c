@@ -153,7 +153,9 @@ static void probe(kfx_run_t *run)
         uint32_t wait = next_probe_ms(run->memo.probe_failures++, type->retry_ms ? type->retry_ms : PROBE_CAP_MS);
         /* A plane that was Ready says Unavailable from the first refusal on: a stale True is worse than a short False.
          */
-        if (!run->rec->ops.stopped(run->task) && err.code != KFX_E_CANCELED)
+        if (run->rec->ops.stopped(run->task) || err.code == KFX_E_CANCELED)
+            kfx_run_cut_short(run);
+        else
             not_ready(run, wait, err.msg);
         return;
     }

@@ -194,6 +194,15 @@ static bool runs_anyway(const kfx_run_t *run)
     return strcmp(run->sync.reason, "InvalidConfig") == 0 && runs;
 }
 
+void kfx_run_cut_short(kfx_run_t *run)
+{
+    kfx_result_t *result = run->result;
+    if (result->outcome == KFX_OUTCOME_OK || result->outcome == KFX_OUTCOME_WAITING) {
+        result->outcome = KFX_OUTCOME_RETRY;
+        result->retry_after_ms = 0;
+    }
+}
+
 static void reconcile(kfx_run_t *run)
 {
     const kfx_child_t *secret = kfx_digest_child(run->digest, "Secret", run->rec->type->secret_name);
@@ -207,8 +216,11 @@ static void reconcile(kfx_run_t *run)
     /* Observed only: nothing is said about the readiness of a plane that another KubeFlex runs. */
     bool foreign = strcmp(run->sync.reason, "TakeoverPending") == 0;
     conclude(run);
-    if ((usable || runs_anyway(run)) && !foreign && run->sync.outcome != KFX_OUTCOME_DOWN &&
-        !run->rec->ops.stopped(run->task))
+    if ((!usable && !runs_anyway(run)) || foreign || run->sync.outcome == KFX_OUTCOME_DOWN)
+        return;
+    if (run->rec->ops.stopped(run->task))
+        kfx_run_cut_short(run);
+    else
         kfx_ready_evaluate(run);
 }
 

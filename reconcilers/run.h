@@ -87,6 +87,9 @@ int kfx_run_read_plane(kfx_run_t *run);
 /* Fills run->config. -1 with a verdict when it cannot be read or is not valid. */
 int kfx_run_load_config(kfx_run_t *run);
 
+/* The task was asked to stop before all was looked at: it has to run again, whatever it found so far. */
+void kfx_run_cut_short(kfx_run_t *run);
+
 /* Records what a write left behind. answer: the object as the API server gave it. */
 void kfx_run_wrote(kfx_run_t *run, const kfx_desired_t *desired, const json_t *answer);
 

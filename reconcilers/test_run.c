@@ -505,6 +505,22 @@ static void test_stop(void **state)
     assert_int_equal(json_array_size(w->api.log), 0);
 }
 
+/* A task whose lease ended before it looked at the plane says so: "ok" would be the last word about its readiness, and
+ * nothing would probe it again. */
+static void test_stop_before_readiness(void **state)
+{
+    world_t *w = *state;
+    bring_up(w);
+    w->api.stopped = true; /* all is as desired: nothing has to be asked of the API server */
+    run_task(w);
+    assert_int_equal(w->result.outcome, KFX_OUTCOME_RETRY);
+    assert_null(condition(w, "Ready"));
+    w->api.stopped = false;
+    run_task(w);
+    assert_int_equal(w->result.outcome, KFX_OUTCOME_OK);
+    assert_condition(w, "Ready", "True", "Available");
+}
+
 /* Nothing secret may be in what goes over the bus. */
 static void test_no_secret_in_result(void **state)
 {
@@ -548,6 +564,7 @@ int main(void)
         T(test_version_asked_for),
         T(test_failures),
         T(test_stop),
+        T(test_stop_before_readiness),
         T(test_no_secret_in_result),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
