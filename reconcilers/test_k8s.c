@@ -212,10 +212,49 @@ static void test_workloads(void **state)
     KFX_JSON json_t *a = manifest("kube-apiserver", &standard), *b = manifest("kube-apiserver", &small);
     const json_t *ca = kfx_json_get(a, "spec", "template", "spec", "containers", "0");
     const json_t *cb = kfx_json_get(b, "spec", "template", "spec", "containers", "0");
-    assert_non_null(env_of(ca, "GOMEMLIMIT"));
     assert_string_not_equal(env_of(ca, "GOGC"), env_of(cb, "GOGC"));
+    /* Without a ratio, or close to a limit, the collector of an idle plane would never rest. */
+    assert_string_not_equal(env_of(ca, "GOGC"), "off");
+    assert_null(env_of(ca, "GOMEMLIMIT"));
+    assert_null(env_of(cb, "GOMEMLIMIT"));
+    assert_false(has(kfx_json_get(ca, "command"), "--watch-cache=false"));
+    assert_true(has(kfx_json_get(cb, "command"), "--watch-cache=false"));
+    assert_false(has(kfx_json_get(ca, "command"), "--enable-priority-and-fairness=false"));
+    assert_true(has(kfx_json_get(cb, "command"), "--enable-priority-and-fairness=false"));
     assert_string_not_equal(kfx_json_str(ca, "resources", "limits", "memory"),
                             kfx_json_str(cb, "resources", "limits", "memory"));
+}
+
+/* The controller that a profile leaves out, where the version has it. */
+static void test_left_out(void **state)
+{
+    (void)state;
+    static const char name[] = "validatingadmissionpolicy-status-controller";
+    static const struct {
+        const char *version;
+        kfx_profile_t profile;
+        bool known, out;
+    } cases[] = {{"v1.36.3", KFX_PROFILE_DEFAULT, true, false},
+                 {"v1.36.3", KFX_PROFILE_SMALL, true, true},
+                 {"v1.27.16", KFX_PROFILE_SMALL, false, false}};
+    for (size_t i = 0; i < KFX_COUNT(cases); i++) {
+        kfx_error_t err = KFX_ERROR_INIT;
+        kfx_k8s_choice_t choice;
+        kfx_config_t config = config_of(false, KFX_EXPOSE_INGRESS, cases[i].profile);
+        assert_int_equal(kfx_k8s_choose(cases[i].version, "", "", &choice, &err), 0);
+        kfx_k8s_values_t values = {"cp1", &config, "cp1.localtest.me", &choice, "dsn-1", "0badcafe"};
+        KFX_JSON json_t *d = kfx_k8s_manifest("kube-controller-manager", &values, &err);
+        const json_t *command = kfx_json_get(d, "spec", "template", "spec", "containers", "0", "command");
+        const char *list = NULL;
+        size_t k;
+        json_t *item;
+        json_array_foreach (command, k, item)
+            if (strncmp(json_string_value(item), "--controllers=", 14) == 0)
+                list = json_string_value(item) + 14;
+        assert_non_null(list);
+        assert_int_equal(strstr(list, name) != NULL, cases[i].known);
+        assert_int_equal(list[0] == '-' && strncmp(list + 1, name, strlen(name)) == 0, cases[i].out);
+    }
 }
 
 static void test_render(void **state)
@@ -356,9 +395,9 @@ static void test_plan(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_service), cmocka_unit_test(test_ingress),   cmocka_unit_test(test_workloads),
-        cmocka_unit_test(test_render),  cmocka_unit_test(test_endpoints), cmocka_unit_test(test_versions),
-        cmocka_unit_test(test_plan),
+        cmocka_unit_test(test_service),  cmocka_unit_test(test_ingress), cmocka_unit_test(test_workloads),
+        cmocka_unit_test(test_left_out), cmocka_unit_test(test_render),  cmocka_unit_test(test_endpoints),
+        cmocka_unit_test(test_versions), cmocka_unit_test(test_plan),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

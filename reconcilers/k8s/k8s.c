@@ -12,7 +12,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#define REVISION 1 /* of the manifests: raise it with every change of them */
+#define REVISION 2 /* of the manifests: raise it with every change of them */
 #define WORKLOAD "kube-apiserver"
 #define WORKLOADS 2
 
