@@ -81,9 +81,9 @@ YAML
   is_good() { [ "$(secret_value x1-system "$1" kubeconfig-incluster)" = "$good" ]; }
   for secret in admin-kubeconfig external-credentials; do
     hk delete secret -n x1-system "$secret" --wait=false
-    await 5 is_good "$secret" || fail "$secret is not back"
+    within 5 is_good "$secret" || fail "$secret is not back"
     hk patch secret -n x1-system "$secret" -p '{"stringData":{"kubeconfig-incluster":"rubbish"}}'
-    await 5 is_good "$secret" || fail "$secret is not put right"
+    within 5 is_good "$secret" || fail "$secret is not put right"
   done
   hk label namespace x1-system kflex.kubestellar.org/controlplane-
   hk wait namespace/x1-system --for=jsonpath='{.metadata.labels.kflex\.kubestellar\.org/controlplane}'=x1 --timeout=20s
@@ -94,7 +94,7 @@ YAML
   name=$(far_name x2)
   [ "$(far_objects "$name" | wc -l)" -eq 2 ]
   kflex delete x2
-  await 10 far_is_clean "$name"
+  within 10 far_is_clean "$name"
   [ "$(far_objects "$(far_name x1)" | wc -l)" -eq 2 ]
 }
 
@@ -125,9 +125,9 @@ far_is_clean() { [ -z "$(far_objects "$1")" ]; }
   secret_value x1-system admin-kubeconfig kubeconfig >"$BATS_TEST_TMPDIR/out"
   kubectl --kubeconfig "$BATS_TEST_TMPDIR/out" get namespaces
   kflex delete x1
-  await 10 far_is_clean "$name"
+  within 10 far_is_clean "$name"
   refused() { ! kubectl --kubeconfig "$BATS_TEST_TMPDIR/out" get namespaces; }
-  await 15 refused
+  within 15 refused
   [ -z "$(hk get controlplane/x1 namespace/x1-system --ignore-not-found -o name)" ]
   pk far get namespaces
 }

@@ -94,7 +94,7 @@ YAML
   kflex ctx -o h1
   pk h1 get namespaces
   config_unset hostServerURL
-  await 20 no_outside_key h1
+  within 20 no_outside_key h1
   [ "$(secret_keys h1-system admin-kubeconfig)" = 'kubeconfig-incluster ' ]
 }
 
@@ -105,7 +105,7 @@ deleted_comes_back() {
   local old
   old=$(hk get "$@" -o 'jsonpath={.metadata.uid}')
   hk delete "$@" --wait=false
-  await 5 is_another "$old" "$@" || fail "$* is not back"
+  within 5 is_another "$old" "$@" || fail "$* is not back"
 }
 
 is_another() {
@@ -123,10 +123,10 @@ user_works() {
 @test "what is deleted comes back within 5 s, and the kubeconfig works" {
   for object in secret/admin-kubeconfig secret/h1 serviceaccount/h1; do
     deleted_comes_back -n h1-system "$object"
-    await 10 works_again || fail "the kubeconfig does not work after $object was deleted"
+    within 10 works_again || fail "the kubeconfig does not work after $object was deleted"
   done
   deleted_comes_back clusterrolebinding/h1-binding
-  await 10 works_again
+  within 10 works_again
   hk wait --for=condition=Ready controlplane/h1 --timeout=20s
 }
 
@@ -134,16 +134,16 @@ user_works() {
   good=$(secret_value h1-system admin-kubeconfig kubeconfig-incluster)
   hk patch secret -n h1-system admin-kubeconfig -p '{"stringData":{"kubeconfig-incluster":"rubbish"}}'
   is_good() { [ "$(secret_value h1-system admin-kubeconfig kubeconfig-incluster)" = "$good" ]; }
-  await 5 is_good
+  within 5 is_good
   hk patch clusterrolebinding h1-binding -p '{"subjects":[]}'
   has_subject() { [ "$(hk get clusterrolebinding h1-binding -o 'jsonpath={.subjects[0].name}')" = h1 ]; }
-  await 5 has_subject
+  within 5 has_subject
   hk label serviceaccount -n h1-system h1 kflex.kubestellar.org/controlplane-
   has_label() { [ "$(hk get serviceaccount -n h1-system h1 -o 'jsonpath={.metadata.labels.kflex\.kubestellar\.org/controlplane}')" = h1 ]; }
-  await 5 has_label
+  within 5 has_label
   hk label clusterrolebinding h1-binding kflex.kubestellar.org/controlplane-
   binding_has_label() { [ "$(hk get clusterrolebinding h1-binding -o 'jsonpath={.metadata.labels.kflex\.kubestellar\.org/controlplane}')" = h1 ]; }
-  await 5 binding_has_label
+  within 5 binding_has_label
   hk label namespace h1-system kflex.kubestellar.org/controlplane-
   hk wait namespace/h1-system --for=jsonpath='{.metadata.labels.kflex\.kubestellar\.org/controlplane}'=h1 --timeout=20s
 }
@@ -166,18 +166,18 @@ user_works() {
 
 @test "bound tokens expire, are renewed when due, and the one that never expires is gone" {
   config_set hostTokens bound
-  await 20 has_expiry
-  await 20 works_again
+  within 20 has_expiry
+  within 20 works_again
   [ -z "$(hk get secret -n h1-system h1 --ignore-not-found -o name)" ]
   before=$(secret_value h1-system admin-kubeconfig kubeconfig-incluster)
   # What a worker finds that comes back after the token became due.
   hk annotate secret -n h1-system admin-kubeconfig --overwrite kflex.kubestellar.org/token-renew-after=2026-01-01T00:00:00Z
   renewed() { [ "$(secret_value h1-system admin-kubeconfig kubeconfig-incluster)" != "$before" ]; }
-  await 5 renewed
-  await 10 works_again
+  within 5 renewed
+  within 10 works_again
   config_unset hostTokens
   hk wait --for=create secret/h1 -n h1-system --timeout=20s
-  await 20 works_again
+  within 20 works_again
 }
 
 has_expiry() { [ -n "$(hk get secret -n h1-system admin-kubeconfig -o 'jsonpath={.metadata.annotations.kflex\.kubestellar\.org/token-expires}')" ]; }
@@ -197,5 +197,5 @@ has_expiry() { [ -n "$(hk get secret -n h1-system admin-kubeconfig -o 'jsonpath=
   [ -z "$(hk get controlplane/h1 namespace/h1-system clusterrolebinding/h1-binding --ignore-not-found -o name)" ]
   lacks "$(kubectl config view)" h1
   refused() { ! user_works; }
-  await 15 refused
+  within 15 refused
 }

@@ -106,8 +106,8 @@ fail() {
 contains() { [[ $1 == *"$2"* ]] || fail "expected \"$2\" in: $1"; }
 lacks() { [[ $1 != *"$2"* ]] || fail "expected no \"$2\" in: $1"; }
 
-# await SECONDS COMMAND…: until it succeeds. The time is the test's claim, so it is looked at often.
-await() {
+# within SECONDS COMMAND…: until it succeeds. The time is the test's claim, so it is looked at often.
+within() {
   local end=$((${EPOCHREALTIME//./} + $1 * 1000000))
   until "${@:2}" >/dev/null 2>&1; do
     ((${EPOCHREALTIME//./} < end)) || return 1
