@@ -161,8 +161,8 @@ static void refused(kfx_io_t *io, kfx_job_t *job, int status)
     }
     unsigned before = job->attempts - 1;
     int64_t pause = status == 429 ? kfx_backoff_ms(before, 100, 2000) : kfx_backoff_ms(before, 50, 1000);
-    if (req->retry_after_ms > 0)
-        pause = req->retry_after_ms;
+    if (req->retry_after_ms > 0) /* and not all at the same time */
+        pause = req->retry_after_ms + kfx_random_between(0, req->retry_after_ms / 4);
     /* 429 was never processed. 501 and 505 do not change. */
     bool allowed = status == 429 || (status >= 500 && status != 501 && status != 505 && kfx_request_repeatable(req));
     again_or_finish(io, job, allowed, pause);

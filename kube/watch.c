@@ -64,7 +64,8 @@ static void back_off(kfx_watch_t *self, int64_t at_least)
 {
     int64_t ms = kfx_backoff_ms(self->failures, BACKOFF_BASE_MS, BACKOFF_CAP_MS);
     self->failures++;
-    pause_ms(self, ms > at_least ? ms : at_least);
+    /* What the server asked for is not shortened, and several watches do not come back at the same time. */
+    pause_ms(self, ms > at_least ? ms : at_least + kfx_random_between(0, at_least / 4));
 }
 
 static void fail(kfx_watch_t *self, const kfx_error_t *err, int64_t at_least)
