@@ -107,7 +107,8 @@ cert_names() { secret_value "$NS" k8s-certs apiserver.crt | openssl x509 -noout 
   [ "$(hk get service -n "$NS" "$PLANE" -o 'jsonpath={.spec.type}')" = NodePort ]
   port=$(hk get service -n "$NS" "$PLANE" -o 'jsonpath={.spec.ports[0].nodePort}')
   kubeconfig_says "server: https://$(config_value externalAddress):$port"
-  kubectl --kubeconfig "$KUBECONFIG_OF_PLANE" get namespace default
+  # The certificate of the running server names the node once the kubelet has brought the new Secret into the pod.
+  within 150 kubectl --kubeconfig "$KUBECONFIG_OF_PLANE" get namespace default
 }
 
 @test "exposure loadbalancer: an address that comes later goes into kubeconfig and certificate" {
