@@ -95,6 +95,9 @@ static void test_not_ready_says_why(void **state)
     run_task(w);
     write_dsn(w);
     run_task(w);
+    /* The task that made the Deployment looks after it: its echo is no event. */
+    assert_string_equal(condition(w, "Ready")->message, "Deployment kube-apiserver has no ready pod");
+    assert_in_range(w->result.retry_after_ms, 4000, 5000);
     put_pod(w, "kube-apiserver", "ErrImagePull");
     kfx_fake_forget_log(&w->api);
     run_task(w);
