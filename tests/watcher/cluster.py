@@ -62,6 +62,16 @@ class Api:
             return None
 
 
+def without_status(thing):
+    """What a writer of the object is answerable for: not what the controllers of a real cluster add (status, a Deployment's
+    revision), nor the resourceVersion, which moves with that too."""
+    meta = {k: v for k, v in thing["metadata"].items() if k != "resourceVersion"}
+    meta["managedFields"] = [m for m in meta.get("managedFields", [])
+                             if not m.get("subresource") and m.get("manager") != "kube-controller-manager"]
+    meta["annotations"] = {k: v for k, v in meta.get("annotations", {}).items() if k != "deployment.kubernetes.io/revision"}
+    return {**{k: v for k, v in thing.items() if k != "status"}, "metadata": meta}
+
+
 def wait(what, condition, seconds=15):
     """Polls until condition() is true and returns its value."""
     deadline = time.monotonic() + seconds
