@@ -3,6 +3,7 @@
 
 #include "base/json.h"
 #include "base/mem.h"
+#include "proto/model.h"
 
 /* A session that holds a lock is ended after 5 s of silence (database.h): no call made meanwhile may take as long. */
 #define CALL_MS 2000
@@ -40,7 +41,14 @@ static json_t *apply_secret(void *ctx, const char *ns, const char *manager, json
     return answer(ctx, req, err);
 }
 
+static json_t *get_plane(void *ctx, const char *name, kfx_error_t *err)
+{
+    KFX_REQUEST kfx_request_t *req = kfx_request_new(KFX_GET, NULL, KFX_CONTROLPLANES_PATH "/%s", name);
+    return answer(ctx, req, err);
+}
+
 kfx_secrets_t kfx_kube_secrets(kfx_kube_t *kube)
 {
-    return (kfx_secrets_t){.get = get_secret, .create = create_secret, .apply = apply_secret, .ctx = kube};
+    return (kfx_secrets_t){
+        .get = get_secret, .create = create_secret, .apply = apply_secret, .plane = get_plane, .ctx = kube};
 }

@@ -128,6 +128,7 @@ static void run_task(void *ctx, const kfx_task_t *task, kfx_result_t *result)
     task_arg_t arg = {task};
     kfx_storage_job_t job = {.plane = task->env.key,
                              .uid = task->env.uid,
+                             .generation = task->env.generation,
                              .deleting = task->env.deleting || (task->digest && task->digest->deleting),
                              .digest = task->digest,
                              .may = task_may,

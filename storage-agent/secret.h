@@ -17,6 +17,8 @@ typedef struct {
     int (*create)(void *ctx, const char *ns, json_t *secret, kfx_error_t *err);
     /* Server-side apply; the object as the API server left it. */
     json_t *(*apply)(void *ctx, const char *ns, const char *manager, json_t *secret, kfx_error_t *err);
+    /* The ControlPlane of that name; NULL with NOT_FOUND where there is none. */
+    json_t *(*plane)(void *ctx, const char *name, kfx_error_t *err);
     void *ctx;
 } kfx_secrets_t;
 

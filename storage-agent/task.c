@@ -22,6 +22,7 @@ int kfx_storage_init(kfx_storage_t *self, kfx_error_t *err)
     if (pthread_key_create(&self->session, close_session) != 0)
         return kfx_error_set(err, KFX_E_INTERNAL, "no thread-specific key left");
     kfx_wrote_init(&self->wrote);
+    kfx_specs_init(&self->specs);
     return 0;
 }
 
@@ -37,6 +38,7 @@ void kfx_storage_close(kfx_storage_t *self)
     drop_session(self);
     pthread_key_delete(self->session);
     kfx_wrote_clear(&self->wrote);
+    kfx_specs_clear(&self->specs);
 }
 
 /* This thread's connection, made or made again where it broke while idle. */
@@ -326,7 +328,7 @@ static bool late_write(kfx_storage_t *self, const kfx_storage_job_t *job)
     return secret && kfx_wrote_other(&self->wrote, job->uid, secret->hash);
 }
 
-void kfx_storage_run(kfx_storage_t *self, const kfx_storage_job_t *job, kfx_result_t *result)
+static void shared(kfx_storage_t *self, const kfx_storage_job_t *job, kfx_result_t *result)
 {
     kfx_storage_names_t names;
     kfx_error_t err = KFX_ERROR_INIT;
@@ -347,4 +349,68 @@ void kfx_storage_run(kfx_storage_t *self, const kfx_storage_job_t *job, kfx_resu
         ready(&names, result);
     else
         with_session(self, job, &names, ask, result);
+}
+
+/* The plane as this process knows it, or as the API server has it now. NULL without an error: there is none of this uid
+ * (any more). */
+static json_t *plane_of(kfx_storage_t *self, const kfx_storage_job_t *job, kfx_error_t *err)
+{
+    const kfx_secrets_t *api = &self->bootstrap.secrets;
+    kfx_error_t local = KFX_ERROR_INIT;
+
+    json_t *plane = kfx_specs_get(&self->specs, job->uid, job->deleting ? 0 : job->generation);
+    if (plane)
+        return plane;
+    plane = api->plane(api->ctx, job->plane, &local);
+    if (!plane && local.code != KFX_E_NOT_FOUND) {
+        *err = local;
+        kfx_error_wrap(err, "read ControlPlane %s", job->plane);
+    }
+    const char *uid = plane ? kfx_json_str(plane, "metadata", "uid") : NULL;
+    if (uid && strcmp(uid, job->uid) == 0) {
+        kfx_specs_note(&self->specs, job->uid, plane);
+        return plane;
+    }
+    json_decref(plane);
+    return NULL;
+}
+
+/* Before there were other backends than the shared one, whatever the spec said was served by it: such a plane has its
+ * data there. */
+static bool lives_in_shared(kfx_storage_t *self, const kfx_storage_job_t *job)
+{
+    kfx_storage_names_t names;
+    kfx_dsn_seen_t seen;
+
+    if (!kfx_digest_child(job->digest, "Secret", KFX_SECRET_DSN) ||
+        kfx_storage_names(job->plane, job->uid, &names, NULL) < 0 || look_at_secret(self, job, &names, &seen, NULL) < 0)
+        return false;
+    kfx_wipe(seen.password, sizeof seen.password);
+    return seen.usable;
+}
+
+void kfx_storage_run(kfx_storage_t *self, const kfx_storage_job_t *job, kfx_result_t *result)
+{
+    kfx_error_t err = KFX_ERROR_INIT;
+    kfx_storage_spec_t spec = {.backend = KFX_BACKEND_SHARED};
+
+    KFX_JSON json_t *plane = plane_of(self, job, &err);
+    if (err.code == KFX_OK && !plane && !job->deleting) {
+        result->outcome = KFX_OUTCOME_WAITING; /* the watcher tells what became of it */
+        return;
+    }
+    if (err.code != KFX_OK || (plane && kfx_storage_spec(plane, &spec, &err) < 0 && !job->deleting)) {
+        failed(job, &err, false, result);
+        return;
+    }
+    if (spec.backend == KFX_BACKEND_SHARED || job->deleting || lives_in_shared(self, job)) {
+        shared(self, job, result);
+        if (result->outcome == KFX_OUTCOME_GONE)
+            kfx_specs_note(&self->specs, job->uid, NULL);
+        return;
+    }
+    result->outcome = KFX_OUTCOME_WAITING;
+    kfx_result_condition(result, "StorageReady", false, "NotSupported",
+                         "backend %s is not built yet: delete the control plane and create it with backend shared",
+                         kfx_backend_name(spec.backend));
 }

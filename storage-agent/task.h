@@ -2,13 +2,15 @@
  *
  * Knows neither the bus nor the Kubernetes client: the Secrets come through calls, "may I still write" through another.
  * kfx_storage_t is read-only while threads use it, except for the connections, of which every thread has its own (made
- * at its first task, closed when the thread ends), the count of threads that wait for a lock, and what was written.
+ * at its first task, closed when the thread ends), the count of threads that wait for a lock, what was written, and
+ * what the planes say.
  */
 #ifndef KFX_STORAGE_TASK_H
 #define KFX_STORAGE_TASK_H
 
 #include "proto/proto.h"
 #include "storage-agent/bootstrap.h"
+#include "storage-agent/spec.h"
 #include "storage-agent/wrote.h"
 
 #include <pthread.h>
@@ -21,15 +23,17 @@ typedef struct {
     unsigned waiters_max;        /* threads that may wait for a lock at the same time: fewer than there are */
     atomic_uint waiters;
     kfx_wrote_t wrote; /* DSN Secrets of this process */
+    kfx_specs_t specs; /* what planes say about their storage */
 } kfx_storage_t;
 
-/* What is in self has been set before, except session and wrote. */
+/* What is in self has been set before, except session, wrote and specs. */
 int kfx_storage_init(kfx_storage_t *self, kfx_error_t *err);
 /* After the threads have ended; closes this thread's connection. */
 void kfx_storage_close(kfx_storage_t *self);
 
 typedef struct {
     const char *plane, *uid;
+    int64_t generation; /* of the ControlPlane that the task is about */
     bool deleting;
     const kfx_digest_t *digest;
     bool (*may)(void *arg); /* asked before each statement and before the Secret is written */

@@ -118,7 +118,8 @@ REFUSED = {
         get secrets/admin-kubeconfig -n PLANE
         list secrets -A
         delete secrets/kine-dsn -n PLANE
-        get controlplanes
+        list controlplanes
+        patch controlplanes -A
         patch controlplanes/PLANE --subresource=status
         get configmaps/kubeflex-config -n kubeflex-system
         patch secrets/postgres-postgresql -n kubeflex-system""",

@@ -98,9 +98,15 @@ void plane_result(plane_t *plane, bool deleting, kfx_result_t *result)
         kfx_copy(child->hash, sizeof child->hash, hash ? hash : "");
         child->owned = true;
     }
-    kfx_storage_job_t job = {
-        .plane = plane->name, .uid = plane->uid, .deleting = deleting, .digest = &digest, .may = may, .arg = plane};
+    kfx_storage_job_t job = {.plane = plane->name,
+                             .uid = plane->uid,
+                             .generation = plane->generation,
+                             .deleting = deleting,
+                             .digest = &digest,
+                             .may = may,
+                             .arg = plane};
     memset(result, 0, sizeof *result);
+    store_plane(plane->fx->store, plane->name, plane->uid, plane->generation, json_incref(plane->spec));
     kfx_storage_run(&plane->fx->storage, &job, result);
 }
 

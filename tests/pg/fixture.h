@@ -26,6 +26,8 @@ typedef struct {
     fixture_t *fx;
     const char *name;
     char uid[37];
+    int generation;  /* of the ControlPlane, where it matters */
+    json_t *spec;    /* NULL: it says nothing of its storage */
     bool space;      /* the digest shows the Namespace … */
     bool secret;     /* … and the Secret as it stands in the store */
     atomic_int left; /* statements and writes it may still make; < 0: as many as it likes */

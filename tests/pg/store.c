@@ -107,6 +107,26 @@ static json_t *apply_secret(void *ctx, const char *ns, const char *manager, json
     return copy;
 }
 
+/* A ControlPlane is what the test put there under its name, as an object of no namespace. */
+static json_t *get_plane(void *ctx, const char *name, kfx_error_t *err)
+{
+    json_t *plane = store_get(ctx, "", name);
+    if (!plane)
+        kfx_error_set(err, KFX_E_NOT_FOUND, "controlplanes \"%s\" not found", name);
+    return plane;
+}
+
+void store_plane(store_t *self, const char *name, const char *uid, int generation, json_t *spec)
+{
+    json_t *plane = json_pack("{s:{s:s, s:s, s:i}, s:o}", "metadata", "name", name, "uid", uid, "generation",
+                              generation, "spec", spec ? spec : json_pack("{s:s}", "type", "k8s"));
+    char key[512];
+    key_of(key, "", name);
+    pthread_mutex_lock(&self->mutex);
+    json_object_set_new(self->objects, key, plane);
+    pthread_mutex_unlock(&self->mutex);
+}
+
 store_t *store_new(void)
 {
     store_t *self = kfx_xcalloc(1, sizeof *self);
@@ -128,7 +148,8 @@ void store_destroy(store_t **self_p)
 
 kfx_secrets_t store_secrets(store_t *self)
 {
-    return (kfx_secrets_t){.get = get_secret, .create = create_secret, .apply = apply_secret, .ctx = self};
+    return (kfx_secrets_t){
+        .get = get_secret, .create = create_secret, .apply = apply_secret, .plane = get_plane, .ctx = self};
 }
 
 void store_delete(store_t *self, const char *ns, const char *name)

@@ -90,6 +90,33 @@ static void test_bootstrap(void **state)
                      0);
 }
 
+/* The backend is looked at in the ControlPlane. What an earlier KubeFlex put into the shared Postgres whatever the spec
+ * said stays there, and goes with the plane. */
+static void test_backend(void **state)
+{
+    fixture_t *fx = *state;
+    plane_t plane = plane_new(fx, "backend"), other = plane_new(fx, "backend2");
+    kfx_result_t *result = kfx_xcalloc(1, sizeof *result);
+
+    create(&plane);
+    other.space = true;
+    plane.spec = other.spec = json_pack("{s:s, s:s}", "type", "k8s", "backend", "tape");
+    plane.generation = 2;
+    plane_result(&plane, false, result);
+    assert_string_equal(result->conditions[0].reason, "StorageError");
+    assert_int_equal(result->outcome, KFX_OUTCOME_WAITING);
+    json_object_set_new(plane.spec, "backend", json_string("dedicated"));
+    plane_result(&plane, false, result);
+    assert_string_equal(result->conditions[0].reason, "DatabaseReady");
+    plane_result(&other, false, result);
+    assert_string_equal(result->conditions[0].reason, "NotSupported");
+    assert_gone(&other);
+    assert_int_equal(plane_run(&plane, true), KFX_OUTCOME_GONE);
+    assert_gone(&plane);
+    json_decref(plane.spec);
+    free(result);
+}
+
 static void test_create(void **state)
 {
     fixture_t *fx = *state;
@@ -662,23 +689,15 @@ static void test_no_password_in_logs(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_bootstrap),
-        cmocka_unit_test(test_create),
-        cmocka_unit_test(test_idempotent),
-        cmocka_unit_test(test_repair),
-        cmocka_unit_test(test_late_secret),
-        cmocka_unit_test(test_foreign_secret),
-        cmocka_unit_test(test_api_server_away),
-        cmocka_unit_test(test_crash_create),
-        cmocka_unit_test(test_crash_delete),
-        cmocka_unit_test(test_isolation),
-        cmocka_unit_test(test_drop_with_sessions),
-        cmocka_unit_test(test_names),
-        cmocka_unit_test(test_paused_agent),
-        cmocka_unit_test(test_lock_handed_on),
-        cmocka_unit_test(test_outage),
-        cmocka_unit_test(test_concurrency),
-        cmocka_unit_test(test_no_password_in_logs),
+        cmocka_unit_test(test_bootstrap),      cmocka_unit_test(test_create),
+        cmocka_unit_test(test_backend),        cmocka_unit_test(test_idempotent),
+        cmocka_unit_test(test_repair),         cmocka_unit_test(test_late_secret),
+        cmocka_unit_test(test_foreign_secret), cmocka_unit_test(test_api_server_away),
+        cmocka_unit_test(test_crash_create),   cmocka_unit_test(test_crash_delete),
+        cmocka_unit_test(test_isolation),      cmocka_unit_test(test_drop_with_sessions),
+        cmocka_unit_test(test_names),          cmocka_unit_test(test_paused_agent),
+        cmocka_unit_test(test_lock_handed_on), cmocka_unit_test(test_outage),
+        cmocka_unit_test(test_concurrency),    cmocka_unit_test(test_no_password_in_logs),
     };
 
     if (!pg_server_available()) {
