@@ -9,8 +9,10 @@
 
 #define ANSWER_WAIT_MS 15000 /* for the way to the plane, once it is Ready */
 
-static int check_options(const kfx_opts_t *opts, kfx_error_t *err)
+static int check_options(kfx_opts_t *opts, kfx_error_t *err)
 {
+    opts->type = opts->type ? opts->type : "k8s";
+    opts->backend = opts->backend ? opts->backend : "shared";
     if (!kfx_type_find(opts->type)) {
         char types[200] = "";
         const kfx_type_info_t *type;

@@ -28,7 +28,7 @@ static const char *const ordinary_reasons[] = {"WaitingForStorage", "WaitingForN
 
 int kfx_creation_check_hook(const kfx_opts_t *opts, kfx_error_t *err)
 {
-    if (opts->pair_count && !opts->hook)
+    if (opts->vars.count && !opts->hook)
         return kfx_error_set(err, KFX_E_INVALID, "--set gives variables to a hook: name it with --postcreate-hook");
     return 0;
 }
@@ -37,8 +37,8 @@ json_t *kfx_creation_manifest(const kfx_opts_t *opts, const char *name, json_t *
 {
     if (opts->hook)
         json_object_set_new(spec, "postCreateHook", json_string(opts->hook));
-    for (size_t i = 0; i < opts->pair_count; i++)
-        kfx_json_put(spec, json_string(opts->pairs[i].value), "postCreateHookVars", opts->pairs[i].key);
+    for (size_t i = 0; i < opts->vars.count; i++)
+        kfx_json_put(spec, json_string(opts->vars.item[i].value), "postCreateHookVars", opts->vars.item[i].key);
     return json_pack("{s:s, s:s, s:{s:s}, s:o}", "apiVersion", KFX_API_VERSION, "kind", "ControlPlane", "metadata",
                      "name", name, "spec", spec);
 }
@@ -58,11 +58,7 @@ int kfx_creation_post(kfx_creation_t *self, json_t *manifest, kfx_error_t *err)
                              "control plane %s exists already: `kflex ctx %s` uses it, `kflex delete %s` removes it",
                              self->name, self->name, self->name);
     if (why.code == KFX_E_NOT_FOUND)
-        return kfx_error_set(
-            err, why.code,
-            "the cluster of context '%s' has no ControlPlane API: is KubeFlex installed there? Choose the "
-            "hosting cluster with `kflex ctx --set-current-for-hosting`",
-            self->hosting.context);
+        return kfx_hosting_no_api(&self->hosting, err);
     if (err)
         *err = why;
     return kfx_hosting_explain(&self->hosting, err);

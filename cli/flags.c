@@ -1,6 +1,5 @@
 #include "cli/flags.h"
 
-#include "base/buf.h"
 #include "base/mem.h"
 
 #include <ctype.h>
@@ -14,11 +13,12 @@
 
 const kfx_flag_t kfx_global_flags[] = {
     {KFX_FLAG_STRING, 'k', "kubeconfig", offsetof(kfx_opts_t, kubeconfig), "FILE",
-     "kubeconfig to use (default: the files of $KUBECONFIG, else ~/.kube/config)"},
+     "kubeconfig to use (default: the files of $KUBECONFIG, else ~/.kube/config)", "@file"},
     {KFX_FLAG_BOOL, 's', "chatty-status", offsetof(kfx_opts_t, chatty), NULL,
-     "show a moving status line on a terminal (default true)"},
-    {KFX_FLAG_INT, 'v', "verbosity", offsetof(kfx_opts_t, verbosity), "N", "log level: 0 quiet, 1 info, 2 debug"},
-    {KFX_FLAG_BOOL, 'h', "help", offsetof(kfx_opts_t, help), NULL, "show this text"},
+     "show a moving status line on a terminal (default true)", "true false"},
+    {KFX_FLAG_INT, 'v', "verbosity", offsetof(kfx_opts_t, verbosity), "N", "log level: 0 quiet, 1 info, 2 debug",
+     "0 1 2"},
+    {KFX_FLAG_BOOL, 'h', "help", offsetof(kfx_opts_t, help), NULL, "show this text", NULL},
     {0},
 };
 
@@ -26,22 +26,23 @@ void kfx_opts_init(kfx_opts_t *opts)
 {
     memset(opts, 0, sizeof *opts);
     opts->chatty = true;
-    opts->type = "k8s";
-    opts->backend = "shared";
     opts->timeout_ms = 600 * 1000;
-    opts->output = "json";
     opts->expiration_seconds = 31536000;
+}
+
+static void release_pairs(kfx_pairs_t *pairs)
+{
+    for (size_t i = 0; i < pairs->count; i++) {
+        free(pairs->item[i].key);
+        free(pairs->item[i].value);
+    }
+    free(pairs->item);
+    memset(pairs, 0, sizeof *pairs);
 }
 
 void kfx_opts_release(kfx_opts_t *opts)
 {
-    for (size_t i = 0; i < opts->pair_count; i++) {
-        free(opts->pairs[i].key);
-        free(opts->pairs[i].value);
-    }
-    free(opts->pairs);
-    opts->pairs = NULL;
-    opts->pair_count = 0;
+    release_pairs(&opts->vars);
 }
 
 int64_t kfx_duration_parse(const char *text)
@@ -99,7 +100,7 @@ static char *trimmed(const char *text, size_t len)
     return out;
 }
 
-static int add_pair(kfx_opts_t *opts, const char *text, kfx_error_t *err)
+static int add_pair(kfx_pairs_t *pairs, const char *text, kfx_error_t *err)
 {
     KFX_FREE char *all = trimmed(text, strlen(text));
     if (!*all)
@@ -108,12 +109,12 @@ static int add_pair(kfx_opts_t *opts, const char *text, kfx_error_t *err)
     if (!eq)
         return kfx_error_set(err, KFX_E_INVALID, "unexpected expression \"%s\". Must be in the form 'key=value'", all);
     char *key = trimmed(all, (size_t)(eq - all));
-    if (!*key || opts->pair_count == KFX_PAIRS_MAX) {
+    if (!*key || pairs->count == KFX_PAIRS_MAX) {
         free(key);
         return kfx_error_set(err, KFX_E_INVALID, "invalid key in expression \"%s\"", all);
     }
-    opts->pairs = kfx_xrealloc(opts->pairs, (opts->pair_count + 1) * sizeof *opts->pairs);
-    opts->pairs[opts->pair_count++] = (kfx_pair_t){key, trimmed(eq + 1, strlen(eq + 1))};
+    pairs->item = kfx_xrealloc(pairs->item, (pairs->count + 1) * sizeof *pairs->item);
+    pairs->item[pairs->count++] = (kfx_pair_t){key, trimmed(eq + 1, strlen(eq + 1))};
     return 0;
 }
 
@@ -124,6 +125,32 @@ static int bad_value(const kfx_flag_t *flag, const char *value, const char *want
         snprintf(letter, sizeof letter, "-%c, ", flag->letter);
     return kfx_error_set(err, KFX_E_INVALID, "invalid argument \"%s\" for \"%s--%s\": must be %s", value, letter,
                          flag->name, want);
+}
+
+/* One of the words of flag->values. */
+static bool is_choice(const char *words, const char *value)
+{
+    size_t len = strlen(value);
+    for (const char *at = words; len && (at = strstr(at, value)); at++)
+        if ((at == words || at[-1] == ' ') && (at[len] == ' ' || at[len] == '\0') && !strchr(value, ' '))
+            return true;
+    return false;
+}
+
+static int set_choice(const kfx_flag_t *flag, const char *value, const char **field, kfx_error_t *err)
+{
+    KFX_FREE char *want = kfx_xasprintf("one of %s", flag->values);
+    if (!is_choice(flag->values, value))
+        return bad_value(flag, value, want, err);
+    *field = value;
+    return 0;
+}
+
+static int add_word(kfx_words_t *words, const char *word)
+{
+    words->item = kfx_xrealloc(words->item, (words->count + 1) * sizeof *words->item);
+    words->item[words->count++] = word;
+    return 0;
 }
 
 static int set_flag(const kfx_flag_t *flag, const char *value, kfx_opts_t *opts, kfx_error_t *err)
@@ -147,6 +174,8 @@ static int set_flag(const kfx_flag_t *flag, const char *value, kfx_opts_t *opts,
         return 0;
     }
     case KFX_FLAG_STRING: *(const char **)field = value; return 0;
+    case KFX_FLAG_CHOICE: return set_choice(flag, value, field, err);
+    case KFX_FLAG_LIST: return add_word(field, value);
     case KFX_FLAG_DURATION: {
         int64_t ms = kfx_duration_parse(value);
         if (ms <= 0)
@@ -154,7 +183,7 @@ static int set_flag(const kfx_flag_t *flag, const char *value, kfx_opts_t *opts,
         *(int64_t *)field = ms;
         return 0;
     }
-    case KFX_FLAG_PAIRS: return add_pair(opts, value, err);
+    case KFX_FLAG_PAIRS: return add_pair(field, value, err);
     }
     return 0;
 }
@@ -216,13 +245,78 @@ static int first_word(const kfx_flag_t *flags, int argc, char **argv)
     return argc;
 }
 
-static int parse_error(int code, char **argv, kfx_error_t *err)
+/* Levenshtein distance of short words; 99 where one is long. */
+static size_t distance(const char *a, const char *b)
+{
+    enum { MAX = 24 };
+    size_t la = strlen(a), lb = strlen(b), row[MAX + 1];
+    if (la > MAX || lb > MAX)
+        return 99;
+    for (size_t j = 0; j <= lb; j++)
+        row[j] = j;
+    for (size_t i = 1; i <= la; i++) {
+        size_t diagonal = row[0];
+        row[0] = i;
+        for (size_t j = 1; j <= lb; j++) {
+            size_t best = diagonal + (a[i - 1] != b[j - 1]);
+            diagonal = row[j];
+            if (row[j] + 1 < best)
+                best = row[j] + 1;
+            if (row[j - 1] + 1 < best)
+                best = row[j - 1] + 1;
+            row[j] = best;
+        }
+    }
+    return row[lb];
+}
+
+/* The best of the names seen so far; at most two edits away, and not all letters of the word. */
+typedef struct {
+    const char *word, *best;
+    size_t least;
+} nearest_t;
+
+static void consider(nearest_t *nearest, const char *name)
+{
+    size_t d = distance(nearest->word, name);
+    if (d < nearest->least && d < strlen(nearest->word)) {
+        nearest->least = d;
+        nearest->best = name;
+    }
+}
+
+const char *kfx_suggest(const kfx_command_t *below, const char *word)
+{
+    nearest_t nearest = {word, NULL, 3};
+    for (; below && below->name; below++)
+        if (!below->hidden)
+            consider(&nearest, below->name);
+    return nearest.best;
+}
+
+/* The same among the long names of flags. */
+static const char *suggest_flag(const kfx_flag_t *flags, const char *word)
+{
+    nearest_t nearest = {word, NULL, 3};
+    const kfx_flag_t *const lists[] = {flags, kfx_global_flags};
+    for (size_t i = 0; i < KFX_COUNT(lists); i++)
+        for (const kfx_flag_t *flag = lists[i]; flag && flag->name; flag++)
+            consider(&nearest, flag->name);
+    return nearest.best;
+}
+
+static int parse_error(const kfx_flag_t *flags, int code, char **argv, kfx_error_t *err)
 {
     const char *seen = argv[optind - 1];
     if (code == ':')
         return kfx_error_set(err, KFX_E_INVALID, "flag needs an argument: %s", seen);
-    if (strncmp(seen, "--", 2) == 0)
-        return kfx_error_set(err, KFX_E_INVALID, "unknown flag: %.*s", (int)strcspn(seen, "="), seen);
+    if (strncmp(seen, "--", 2) == 0) {
+        int len = (int)strcspn(seen, "=");
+        KFX_FREE char *word = kfx_xasprintf("%.*s", len - 2, seen + 2);
+        const char *near = suggest_flag(flags, word);
+        return kfx_error_set(err, KFX_E_INVALID, "unknown flag: %.*s%s%s%s", len, seen, near ? ". Did you mean --" : "",
+                             near ? near : "", near ? "?" : "");
+    }
     return kfx_error_set(err, KFX_E_INVALID, "unknown shorthand flag: '%c'", optopt);
 }
 
@@ -242,7 +336,7 @@ static int parse_all(const kfx_flag_t *flags, int argc, char **argv, kfx_opts_t 
     opterr = 0;
     for (int code; (code = getopt_long(argc, argv, table.shorts, table.longs, NULL)) != -1;) {
         if (code == '?' || code == ':')
-            return parse_error(code, argv, err);
+            return parse_error(flags, code, argv, err);
         if (code == 1) {
             if (add_arg(opts, optarg, err) < 0)
                 return -1;
@@ -291,109 +385,42 @@ static int check_args(const kfx_command_t *command, const kfx_opts_t *opts, cons
     return 0;
 }
 
+int kfx_flags_find(const kfx_command_t *root, int *argc, char **argv, const kfx_command_t **command, char path[128],
+                   kfx_error_t *err)
+{
+    const kfx_command_t *at = root;
+    *command = root;
+    kfx_copy(path, 128, root->name);
+    while (at->below) {
+        int i = first_word(at->flags, *argc, argv);
+        const kfx_command_t *next = i < *argc ? find_below(at, argv[i]) : NULL;
+        if (!next && i < *argc && !at->run)
+            return unknown_command(at, path, argv[i], err);
+        if (!next)
+            break;
+        memmove(argv + i, argv + i + 1, (size_t)(*argc - i) * sizeof *argv);
+        --*argc;
+        at = next;
+        *command = at;
+        size_t used = strlen(path);
+        snprintf(path + used, 128 - used, " %s", at->name);
+    }
+    return 0;
+}
+
 int kfx_flags_parse(const kfx_command_t *root, int argc, char **argv, kfx_opts_t *opts, const kfx_command_t **command,
                     char path[128], kfx_error_t *err)
 {
     /* A copy that the command words are taken out of. */
     KFX_FREE char **left = kfx_xcalloc((size_t)argc + 1, sizeof *left);
     memcpy(left, argv, (size_t)argc * sizeof *left);
-    int count = argc;
-    const kfx_command_t *at = root;
-    *command = root;
-    kfx_copy(path, 128, root->name);
-    while (at->below) {
-        int i = first_word(at->flags, count, left);
-        const kfx_command_t *next = i < count ? find_below(at, left[i]) : NULL;
-        if (!next && i < count && !at->run)
-            return unknown_command(at, path, left[i], err);
-        if (!next)
-            break;
-        memmove(left + i, left + i + 1, (size_t)(count - i) * sizeof *left);
-        count--;
-        at = next;
-        *command = at;
-        size_t used = strlen(path);
-        snprintf(path + used, 128 - used, " %s", at->name);
-    }
-    if (parse_all(at->flags, count, left, opts, err) < 0)
+    if (kfx_flags_find(root, &argc, left, command, path, err) < 0)
+        return -1;
+    const kfx_command_t *at = *command;
+    for (int i = 1; at->raw && i < argc; i++)
+        if (add_arg(opts, left[i], err) < 0)
+            return -1;
+    if (!at->raw && parse_all(at->flags, argc, left, opts, err) < 0)
         return -1;
     return check_args(at, opts, path, err);
-}
-
-/* ---- usage ---- */
-
-static void usage_flags(kfx_buf_t *buf, const char *title, const kfx_flag_t *flags)
-{
-    if (!flags || !flags->name)
-        return;
-    kfx_buf_addf(buf, "\n%s:\n", title);
-    for (; flags->name; flags++) {
-        char left[64];
-        if (flags->letter)
-            snprintf(left, sizeof left, "-%c, --%s%s%s", flags->letter, flags->name, flags->operand ? " " : "",
-                     flags->operand ? flags->operand : "");
-        else
-            snprintf(left, sizeof left, "    --%s%s%s", flags->name, flags->operand ? " " : "",
-                     flags->operand ? flags->operand : "");
-        kfx_buf_addf(buf, "  %-32s %s\n", left, flags->help);
-    }
-}
-
-char *kfx_usage(const kfx_command_t *command, const char *path)
-{
-    KFX_BUF kfx_buf_t buf = KFX_BUF_INIT(64 * 1024);
-    kfx_buf_adds(&buf, "Usage:\n");
-    if (command->run)
-        kfx_buf_addf(&buf, "  %s%s%s [flags]\n", path, *command->operands ? " " : "", command->operands);
-    if (command->below)
-        kfx_buf_addf(&buf, "  %s COMMAND [flags]\n", path);
-    if (command->below) {
-        kfx_buf_adds(&buf, "\nCommands:\n");
-        for (const kfx_command_t *c = command->below; c->name; c++)
-            kfx_buf_addf(&buf, "  %-14s %s\n", c->name, c->summary);
-    }
-    usage_flags(&buf, "Flags", command->flags);
-    usage_flags(&buf, "Global flags", kfx_global_flags);
-    if (command->details)
-        kfx_buf_addf(&buf, "\n%s\n", command->details);
-    return kfx_buf_steal(&buf, NULL);
-}
-
-/* Levenshtein distance of short words; 99 where one is long. */
-static size_t distance(const char *a, const char *b)
-{
-    enum { MAX = 24 };
-    size_t la = strlen(a), lb = strlen(b), row[MAX + 1];
-    if (la > MAX || lb > MAX)
-        return 99;
-    for (size_t j = 0; j <= lb; j++)
-        row[j] = j;
-    for (size_t i = 1; i <= la; i++) {
-        size_t diagonal = row[0];
-        row[0] = i;
-        for (size_t j = 1; j <= lb; j++) {
-            size_t best = diagonal + (a[i - 1] != b[j - 1]);
-            diagonal = row[j];
-            if (row[j] + 1 < best)
-                best = row[j] + 1;
-            if (row[j - 1] + 1 < best)
-                best = row[j - 1] + 1;
-            row[j] = best;
-        }
-    }
-    return row[lb];
-}
-
-const char *kfx_suggest(const kfx_command_t *below, const char *word)
-{
-    const char *best = NULL;
-    size_t least = 3;
-    for (; below && below->name; below++) {
-        size_t d = distance(word, below->name);
-        if (d < least && d < strlen(word)) {
-            least = d;
-            best = below->name;
-        }
-    }
-    return best;
 }

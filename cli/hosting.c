@@ -222,3 +222,12 @@ int kfx_hosting_explain(const kfx_hosting_t *hosting, kfx_error_t *err)
     default: return -1;
     }
 }
+
+int kfx_hosting_no_api(const kfx_hosting_t *hosting, kfx_error_t *err)
+{
+    return kfx_error_set(
+        err, KFX_E_NOT_FOUND,
+        "the cluster of context '%s' has no ControlPlane API: is KubeFlex installed there? Choose the hosting cluster "
+        "with `kflex ctx --set-current-for-hosting`",
+        hosting->context);
+}

@@ -41,6 +41,9 @@ void kfx_hosting_close(kfx_hosting_t *hosting);
 /* Adds to a failed call what the user can do about it: the context and address, and how to choose another. */
 int kfx_hosting_explain(const kfx_hosting_t *hosting, kfx_error_t *err);
 
+/* The same for a NOT_FOUND of all ControlPlanes: that kind is not served there. */
+int kfx_hosting_no_api(const kfx_hosting_t *hosting, kfx_error_t *err);
+
 /* Makes the context of the name under ctx (a const char *) the stored hosting one: for kfx_kubefile_edit. */
 int kfx_hosting_store(void *ctx, kfx_kc_t *kc, kfx_error_t *err);
 

@@ -18,31 +18,51 @@ static int nothing(kfx_cli_t *cli, kfx_error_t *err)
 
 #define FIELD(name) offsetof(kfx_opts_t, name)
 static const kfx_flag_t create_flags[] = {
-    {KFX_FLAG_STRING, 't', "type", FIELD(type), "TYPE", "the type"},
-    {KFX_FLAG_PAIRS, 'e', "set", FIELD(pairs), "K=V", "a variable"},
-    {KFX_FLAG_DURATION, 0, "timeout", FIELD(timeout_ms), "D", "how long"},
+    {KFX_FLAG_STRING, 't', "type", FIELD(type), "TYPE", "the type", NULL},
+    {KFX_FLAG_PAIRS, 'e', "set", FIELD(vars), "K=V", "a variable", NULL},
+    {KFX_FLAG_DURATION, 0, "timeout", FIELD(timeout_ms), "D", "how long", NULL},
     {0},
 };
 static const kfx_flag_t ctx_flags[] = {
-    {KFX_FLAG_BOOL, 'o', "overwrite-existing-context", FIELD(overwrite), NULL, "overwrite"},
+    {KFX_FLAG_BOOL, 'o', "overwrite-existing-context", FIELD(overwrite), NULL, "overwrite", NULL},
     {0},
 };
 static const kfx_flag_t get_flags[] = {
-    {KFX_FLAG_STRING, 'o', "output", FIELD(output), "FORMAT", "format"},
+    {KFX_FLAG_CHOICE, 'o', "output", FIELD(output), "FORMAT", "format", "json yaml"},
     {0},
 };
 static const kfx_command_t ctx_below[] = {
-    {"get", "", "get it", NULL, 0, 0, get_flags, NULL, nothing},
-    {"rename", "OLD NEW", "rename it", NULL, 2, 2, NULL, NULL, nothing},
+    {.name = "get", .operands = "", .summary = "get it", .flags = get_flags, .run = nothing},
+    {.name = "rename",
+     .operands = "OLD NEW",
+     .summary = "rename it",
+     .min_args = 2,
+     .max_args = 2,
+     .run = nothing,
+     .values = "@context"},
     {0},
 };
 static const kfx_command_t below[] = {
-    {"create", "NAME", "make one", "More about it.", 1, 1, create_flags, NULL, nothing},
-    {"ctx", "[NAME]", "switch", NULL, 0, 1, ctx_flags, ctx_below, nothing},
-    {"config", "", "a group", NULL, 0, 0, NULL, ctx_below, NULL},
+    {.name = "create",
+     .operands = "NAME",
+     .summary = "make one",
+     .details = "More about it.",
+     .min_args = 1,
+     .max_args = 1,
+     .flags = create_flags,
+     .run = nothing},
+    {.name = "ctx",
+     .operands = "[NAME]",
+     .summary = "switch",
+     .max_args = 1,
+     .flags = ctx_flags,
+     .below = ctx_below,
+     .run = nothing,
+     .values = "@plane"},
+    {.name = "config", .operands = "", .summary = "a group", .below = ctx_below},
     {0},
 };
-static const kfx_command_t root = {"kflex", "", "root", NULL, 0, 0, NULL, below, NULL};
+static const kfx_command_t root = {.name = "kflex", .operands = "", .summary = "root", .below = below};
 
 typedef struct {
     kfx_opts_t opts;
@@ -84,8 +104,7 @@ static void test_defaults(void **state)
     assert_int_equal(p.rc, 0);
     assert_string_equal(p.path, "kflex create");
     assert_string_equal(p.opts.arg[0], "cp1");
-    assert_string_equal(p.opts.type, "k8s");
-    assert_string_equal(p.opts.backend, "shared");
+    assert_null(p.opts.type);
     assert_true(p.opts.chatty);
     assert_int_equal(p.opts.timeout_ms, 600000);
     assert_null(p.opts.kubeconfig);
@@ -167,6 +186,13 @@ static void test_errors(void **state)
     refuse("kflex config x", "unknown command \"x\" for \"kflex config\"");
     refuse("kflex create cp1 --bogus", "unknown flag: --bogus");
     refuse("kflex create cp1 --bogus=3", "unknown flag: --bogus");
+    refuse("kflex create cp1 --tiemout=3s", "unknown flag: --tiemout. Did you mean --timeout?");
+    for (const char *const *word = (const char *const[]){"xml", "jso", "son", "", NULL}; *word; word++) {
+        KFX_FREE char *line = kfx_xasprintf("kflex ctx get -o=%s", *word);
+        KFX_FREE char *text =
+            kfx_xasprintf("invalid argument \"%s\" for \"-o, --output\": must be one of json yaml", *word);
+        refuse(line, text);
+    }
     refuse("kflex create cp1 -z", "unknown shorthand flag: 'z'");
     refuse("kflex create cp1 --type", "flag needs an argument: --type");
     refuse("kflex create cp1 -k", "flag needs an argument: -k");
@@ -182,10 +208,10 @@ static void test_pairs(void **state)
     (void)state;
     parsed_t p = parse("kflex create cp1 -e a=1 --set b=x=y -e c= --set=");
     assert_int_equal(p.rc, 0);
-    assert_int_equal(p.opts.pair_count, 3);
-    assert_string_equal(p.opts.pairs[0].key, "a");
-    assert_string_equal(p.opts.pairs[1].value, "x=y");
-    assert_string_equal(p.opts.pairs[2].value, "");
+    assert_int_equal(p.opts.vars.count, 3);
+    assert_string_equal(p.opts.vars.item[0].key, "a");
+    assert_string_equal(p.opts.vars.item[1].value, "x=y");
+    assert_string_equal(p.opts.vars.item[2].value, "");
     kfx_opts_release(&p.opts);
     refuse("kflex create cp1 -e x", "unexpected expression \"x\". Must be in the form 'key=value'");
     refuse("kflex create cp1 -e =x", "invalid key in expression \"=x\"");
@@ -203,7 +229,14 @@ static void test_help_needs_no_arguments(void **state)
 static void test_too_many_arguments(void **state)
 {
     (void)state;
-    refuse("kflex create 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17", "too many arguments");
+    char *argv[KFX_ARGS_MAX + 4] = {(char[]){"kflex"}, (char[]){"create"}};
+    int argc = 2;
+    while (argc < KFX_ARGS_MAX + 3)
+        argv[argc++] = argv[1];
+    parsed_t p = {.err = KFX_ERROR_INIT};
+    kfx_opts_init(&p.opts);
+    assert_int_equal(kfx_flags_parse(&root, argc, argv, &p.opts, &p.command, p.path, &p.err), -1);
+    assert_string_equal(p.err.msg, "too many arguments");
 }
 
 static void test_duration(void **state)

@@ -47,6 +47,7 @@ class Store:
         self.version = 100
         self.objects = {PLANES: {}, NAMESPACES: {}}
         self.secrets = {}
+        self.extra = {}  # path -> what a GET of it answers
         self.watches = []  # (collection, name or None, queue)
         self.watch_opened = threading.Condition(self.lock)
 
@@ -148,6 +149,19 @@ class Api:
         self.store.put(PLANES, plane)
         return plane
 
+    def add_event(self, plane, kind, reason, message, pod=None, minute=0):
+        """About the plane (in namespace default) or about a pod of its namespace."""
+        name = plane["metadata"]["name"]
+        ns = f"{name}-system" if pod else "default"
+        about = {"kind": "Pod", "name": pod} if pod else {"kind": "ControlPlane", "name": name,
+                                                          "uid": plane["metadata"]["uid"]}
+        path = f"{NAMESPACES}/{ns}/events"
+        for where in (f"{NAMESPACES}/default/events", f"{NAMESPACES}/{name}-system/events", path):
+            self.store.extra.setdefault(where, {"kind": "EventList", "items": []})
+        self.store.extra[path]["items"].append({
+            "metadata": {"name": f"e{len(self.store.extra[path]['items'])}", "namespace": ns}, "involvedObject": about,
+            "type": kind, "reason": reason, "message": message, "eventTime": f"2026-11-23T10:{minute:02}:00.000000Z"})
+
     def add_namespace(self, plane, owner_uid=None):
         name = plane["metadata"]["name"]
         self.store.put(NAMESPACES, {"apiVersion": "v1", "kind": "Namespace", "metadata": {
@@ -244,6 +258,8 @@ class Handler(BaseHTTPRequestHandler):
             return self.answer(201, body)
         if path in store.secrets:
             return self.answer(200, store.secrets.pop(path) if verb == "DELETE" else store.secrets[path])
+        if path in store.extra:
+            return self.answer(200, store.extra[path])
         collection, _, name = path.rpartition("/")
         obj = store.objects.get(collection, {}).get(name)
         if obj is None:

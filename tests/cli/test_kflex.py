@@ -4,26 +4,18 @@
 import base64
 import json
 import os
-import pty
 import re
-import select
-import shutil
 import signal
 import socket
 import stat
 import subprocess
 import sys
-import tempfile
-import termios
 import threading
-import unittest
 import urllib.parse
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+from case import LIMIT, PROGRAM, Case, main, read_yaml  # noqa: E402
 from fake_api import NAMESPACES, PLANES, Api  # noqa: E402
-
-KFLEX = ""
-LIMIT = 60  # seconds: only a test that hangs gets there
 
 
 def relay(source, target):
@@ -33,79 +25,6 @@ def relay(source, target):
         target.shutdown(socket.SHUT_WR)
     except OSError:
         pass
-
-
-class Case(unittest.TestCase):
-    @classmethod
-    def setUpClass(cls):
-        cls.tls = tempfile.mkdtemp(prefix="kfx-cli-tls-")
-
-    @classmethod
-    def tearDownClass(cls):
-        shutil.rmtree(cls.tls)
-
-    def setUp(self):
-        self.dir = tempfile.mkdtemp(prefix="kfx-cli-")
-        self.path = f"{self.dir}/config"
-        self.api = Api(self.tls)
-        self.tenant = Api(self.tls, hosting=False)
-        self.api.tenant_server = self.tenant.url
-        self.env = {"HOME": self.dir, "KUBECONFIG": self.path, "PATH": os.environ["PATH"], "LANG": "C.UTF-8"}
-        for name in os.environ:
-            if name.endswith("SAN_OPTIONS"):
-                self.env[name] = os.environ[name]
-        self.write_config("host")
-
-    def tearDown(self):
-        self.api.close()
-        self.tenant.close()
-        shutil.rmtree(self.dir)
-
-    def write_config(self, current, path=None, **more):
-        def cluster(name, api):
-            return {"name": name, "cluster": {"server": api.url, "certificate-authority-data":
-                                              base64.b64encode(api.ca.encode()).decode()}}
-        config = {
-            "apiVersion": "v1", "kind": "Config", "x-mine": [1, None, "two"],
-            "extensions": [{"name": "other-tool", "extension": {"keep": "me"}}],
-            "clusters": [cluster("hc", self.api), cluster("tc", self.tenant)],
-            "contexts": [{"name": "host", "context": {"cluster": "hc", "user": "hu", "extensions": [
-                {"name": "lens", "extension": {"colour": "red"}}]}},
-                {"name": "tenant", "context": {"cluster": "tc", "user": "tu"}}],
-            "users": [{"name": "hu", "user": {"token": "host"}}, {"name": "tu", "user": {"token": "tenant"}}],
-            "current-context": current,
-        }
-        config.update(more)
-        with open(path or self.path, "w", encoding="utf-8") as f:
-            json.dump(config, f)
-        os.chmod(path or self.path, 0o600)
-
-    def config(self, path=None):
-        """What is in the kubeconfig now, read by kflex's own reader's opposite: kubectl-like JSON from a YAML subset."""
-        with open(path or self.path, encoding="utf-8") as f:
-            return read_yaml(f.read())
-
-    def kflex(self, *args, code=0, stdin="", env=None):
-        done = subprocess.run([KFLEX, *args], env=dict(self.env, **(env or {})), input=stdin, text=True,
-                              capture_output=True, timeout=LIMIT, check=False)
-        self.assertEqual(done.returncode, code, f"kflex {args}: {done.stdout}{done.stderr}")
-        return done
-
-    def context(self, name):
-        return next((c["context"] for c in self.config()["contexts"] if c["name"] == name), None)
-
-    def ext(self, holder):
-        return next((e["extension"]["data"] for e in holder.get("extensions", []) if e["name"] == "kubeflex"), {})
-
-    def create(self, name="cp1"):
-        return self.kflex("create", name)
-
-    def error(self, done, *words):
-        """The reason comes first on stderr, alone; stdout has no usage."""
-        self.assertTrue(done.stderr.splitlines()[0].startswith("Error: "), done.stderr)
-        for word in words:
-            self.assertIn(word, done.stderr)
-        self.assertNotIn("Usage:", done.stdout)
 
 
 class Create(Case):
@@ -216,7 +135,7 @@ class Create(Case):
                    "kubectl --context host describe controlplane stuck", "stuck-system")
 
     def test_interrupt(self):
-        child = subprocess.Popen([KFLEX, "create", "stuck"], env=self.env, text=True, stdout=subprocess.PIPE,
+        child = subprocess.Popen([PROGRAM[0], "create", "stuck"], env=self.env, text=True, stdout=subprocess.PIPE,
                                  stderr=subprocess.PIPE)
         self.assertTrue(self.api.store.wait_watched(PLANES, "stuck"))
         child.send_signal(signal.SIGINT)
@@ -228,7 +147,7 @@ class Create(Case):
         self.assertIn("stuck", self.api.store.objects[PLANES])
 
     def start_create(self, name, *args):
-        child = subprocess.Popen([KFLEX, "create", name, *args], env=self.env, text=True, stdout=subprocess.PIPE,
+        child = subprocess.Popen([PROGRAM[0], "create", name, *args], env=self.env, text=True, stdout=subprocess.PIPE,
                                  stderr=subprocess.PIPE)
         self.assertTrue(self.api.store.wait_watched(PLANES, name))
         return child
@@ -261,7 +180,7 @@ class Create(Case):
         self.assertIn("control plane stuck is not ready after 7s", err)
 
     def test_deleted_meanwhile(self):
-        child = subprocess.Popen([KFLEX, "create", "stuck"], env=self.env, text=True, stdout=subprocess.PIPE,
+        child = subprocess.Popen([PROGRAM[0], "create", "stuck"], env=self.env, text=True, stdout=subprocess.PIPE,
                                  stderr=subprocess.PIPE)
         self.assertTrue(self.api.store.wait_watched(PLANES, "stuck"))
         self.api.store.remove(PLANES, "stuck")
@@ -396,7 +315,7 @@ class ListAndCtx(Case):
     def test_from_any_context(self):
         self.create()
         for current in ("host", "tenant", "cp1", ""):
-            subprocess.run([KFLEX, "ctx", current], env=self.env, check=False, capture_output=True) if current else None
+            subprocess.run([PROGRAM[0], "ctx", current], env=self.env, check=False, capture_output=True) if current else None
             self.assertIn("cp1", self.kflex("list").stdout)
 
     def test_hosting_unknown(self):
@@ -647,9 +566,9 @@ class Everything(Case):
         for args, word in ((("create",), "needs an argument: NAME"), (("bogus",), 'unknown command "bogus"'),
                            (("adapt", "x"), 'unknown command "adapt"'), (("list", "--bogus"), "unknown flag: --bogus"),
                            (("init",), 'unknown command "init"')):
-            done = self.kflex(*args, code=2)
-            self.error(done, word, "Usage:")
-            self.assertEqual(done.stdout, "")
+            done = self.kflex(*args, code=1)
+            self.error(done, word, "Usage:", "--help")
+            self.assertEqual((done.stdout, len(done.stderr.splitlines())), ("", 2))
 
     def test_help(self):
         for args in ((), ("help",), ("--help",), ("create", "-h"), ("help", "ctx", "get")):
@@ -700,27 +619,6 @@ class Everything(Case):
             "interactiveMode": "Never"}}}])
         self.assertEqual(self.kflex("list").stdout, "No control planes found.\n")
 
-    def on_terminal(self, *args, env=None):
-        """Runs kflex with stdout on a terminal; returns what was shown."""
-        master, slave = pty.openpty()
-        termios.tcsetwinsize(slave, (24, 160))
-        child = subprocess.Popen([KFLEX, *args], env=dict(self.env, TERM="xterm", **(env or {})), stdout=slave,
-                                 stderr=subprocess.DEVNULL)
-        os.close(slave)
-        shown = b""
-        while True:
-            ready, _, _ = select.select([master], [], [], LIMIT)
-            try:
-                data = os.read(master, 65536) if ready else b""
-            except OSError:
-                break
-            if not data:
-                break
-            shown += data
-        os.close(master)
-        child.wait(LIMIT)
-        return shown.decode()
-
     def test_terminal(self):
         shown = self.on_terminal("create", "stuck", "--timeout", "300ms")
         self.assertIn("\033[32m", shown)
@@ -732,69 +630,11 @@ class Everything(Case):
 
     def test_full_output(self):
         with open("/dev/full", "w", encoding="ascii") as full:
-            done = subprocess.run([KFLEX, "list"], env=self.env, stdout=full, stderr=subprocess.PIPE, text=True,
+            done = subprocess.run([PROGRAM[0], "list"], env=self.env, stdout=full, stderr=subprocess.PIPE, text=True,
                                   timeout=LIMIT, check=False)
         self.assertEqual(done.returncode, 1)
         self.assertIn("cannot write the output", done.stderr)
 
 
-def read_yaml(text):
-    """kflex writes block-style YAML; Python's library has no YAML, so let kubectl's stand-in, our own printer, do it."""
-    if text.lstrip().startswith("{"):
-        return json.loads(text)
-    return parse_block([line for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")], 0)[0]
-
-
-def scalar(text):
-    text = text.strip()
-    if text.startswith('"'):
-        return json.loads(text)
-    if text.startswith("'"):
-        return text[1:-1].replace("''", "'")
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError:
-        return text
-
-
-def indent_of(line):
-    return len(line) - len(line.lstrip(" "))
-
-
-def parse_block(lines, at):
-    """(value, next line) of the block that starts at lines[at]."""
-    if at >= len(lines):
-        return {}, at
-    depth = indent_of(lines[at])
-    if lines[at].lstrip().startswith("- ") or lines[at].strip() == "-":
-        items = []
-        while at < len(lines) and indent_of(lines[at]) == depth and lines[at].lstrip().startswith("-"):
-            rest = lines[at][depth + 1:]
-            if re.match(r"\s+[^\s\"'{\[][^:]*:(\s|$)", rest):
-                lines[at] = " " * (depth + 1) + rest
-                value, at = parse_block(lines, at)
-            else:
-                value, at = scalar(rest), at + 1
-            items.append(value)
-        return items, at
-    out = {}
-    while at < len(lines) and indent_of(lines[at]) == depth and not lines[at].lstrip().startswith("- "):
-        key, _, rest = lines[at].strip().partition(":")
-        at += 1
-        if rest.strip():
-            out[scalar(key)] = scalar(rest)
-            continue
-        nested = at < len(lines) and (indent_of(lines[at]) > depth or
-                                      (indent_of(lines[at]) == depth and lines[at].lstrip().startswith("- ")))
-        if nested:
-            out[scalar(key)], at = parse_block(lines, at)
-        else:
-            out[scalar(key)] = None
-    return out, at
-
-
 if __name__ == "__main__":
-    if len(sys.argv) < 2:
-        sys.exit(__doc__)
-    KFLEX = os.path.abspath(sys.argv.pop(1))
-    unittest.main(verbosity=1)
+    main(__doc__)

@@ -81,6 +81,19 @@ setup() {
   contains "$stderr" 'control plane not found on server: nowhere'
 }
 
+@test "get, describe and list show a plane to people and programs" {
+  [ "$(kflex get ctl -o json | jq -r '.status.conditions[] | select(.type == "Ready").status')" = True ]
+  [ "$(kflex list -o json | jq -r '.items[].metadata.name')" = "$(kflex list -o name)" ]
+  kflex get ctl -o yaml | kubectl create --dry-run=client -f - -o name
+  contains "$(kflex list -o wide)" v1.36.3
+  run --separate-stderr kflex describe ctl
+  [ "$status" -eq 0 ]
+  [ -z "$stderr" ]
+  contains "$output" 'Events:'
+  contains "$output" ReconcileSuccess
+  contains "$(kflex __complete get ct)" ctl
+}
+
 @test "version tells ours and the hosting cluster's" {
   run kflex version
   [ "$status" -eq 0 ]
@@ -90,7 +103,7 @@ setup() {
 
 @test "an unknown command is a usage error" {
   run --separate-stderr kflex adapt something
-  [ "$status" -eq 2 ]
+  [ "$status" -eq 1 ]
   [[ $stderr == 'Error: unknown command "adapt"'* ]]
   [ -z "$output" ]
 }

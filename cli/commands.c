@@ -1,0 +1,236 @@
+/* kflex's table of commands: what there is to run, with which flags. Parser, --help, man page and completion read it.
+ */
+#include "cli/cli.h"
+
+#define FIELD(name) offsetof(kfx_opts_t, name)
+
+#define OUTPUT_FLAG                                                                                                    \
+    {                                                                                                                  \
+        KFX_FLAG_CHOICE, 'o', "output", FIELD(output), "FORMAT", "output format: json, yaml, wide or name",            \
+            "json yaml wide name"                                                                                      \
+    }
+
+static const kfx_flag_t output_flags[] = {
+    OUTPUT_FLAG,
+    {0},
+};
+static const kfx_flag_t list_flags[] = {
+    OUTPUT_FLAG,
+    {KFX_FLAG_BOOL, 'w', "watch", FIELD(watch), NULL, "go on and show each change; Ctrl-C ends it", NULL},
+    {0},
+};
+static const kfx_flag_t create_flags[] = {
+    {KFX_FLAG_STRING, 't', "type", FIELD(type), "TYPE",
+     "type of control plane: k8s, vcluster, k3s, host, ocm (default k8s); for external see adopt",
+     "k8s vcluster k3s host ocm"},
+    {KFX_FLAG_STRING, 'b', "backend-type", FIELD(backend), "TYPE", "backend: shared or dedicated (default shared)",
+     "shared dedicated"},
+    {KFX_FLAG_STRING, 'p', "postcreate-hook", FIELD(hook), "NAME", "PostCreateHook to run", NULL},
+    {KFX_FLAG_PAIRS, 'e', "set", FIELD(vars), "KEY=VALUE", "variable of the hook; may be repeated", NULL},
+    {KFX_FLAG_DURATION, 0, "timeout", FIELD(timeout_ms), "DURATION", "how long to wait for Ready (default 10m)", NULL},
+    {0},
+};
+static const kfx_flag_t adopt_flags[] = {
+    {KFX_FLAG_STRING, 'a', "adopted-kubeconfig", FIELD(adopted_kubeconfig), "FILE",
+     "kubeconfig of the cluster to adopt (default: the one that kflex works on)", "@file"},
+    {KFX_FLAG_STRING, 'c', "adopted-context", FIELD(adopted_context), "CONTEXT", "its administrator's context there",
+     "@context"},
+    {KFX_FLAG_STRING, 'u', "url-override", FIELD(url_override), "URL",
+     "its address for the hosting cluster, where that differs from yours", NULL},
+    {KFX_FLAG_INT, 'x', "expiration-seconds", FIELD(expiration_seconds), "N",
+     "how long KubeFlex's tokens for it live (default 31536000)", NULL},
+    {KFX_FLAG_STRING, 'p', "postcreate-hook", FIELD(hook), "NAME", "PostCreateHook to run", NULL},
+    {KFX_FLAG_PAIRS, 'e', "set", FIELD(vars), "KEY=VALUE", "variable of the hook; may be repeated", NULL},
+    {KFX_FLAG_DURATION, 0, "timeout", FIELD(timeout_ms), "DURATION", "how long to wait for Ready (default 10m)", NULL},
+    {0},
+};
+static const kfx_flag_t delete_flags[] = {
+    {KFX_FLAG_DURATION, 0, "timeout", FIELD(timeout_ms), "DURATION", "how long to wait until all is gone (default 10m)",
+     NULL},
+    {0},
+};
+static const kfx_flag_t ctx_flags[] = {
+    {KFX_FLAG_BOOL, 'o', "overwrite-existing-context", FIELD(overwrite), NULL, "load the context from the server anew",
+     NULL},
+    {KFX_FLAG_BOOL, 'c', "set-current-for-hosting", FIELD(set_hosting), NULL,
+     "remember the current context as the hosting cluster's", NULL},
+    {0},
+};
+static const kfx_flag_t rename_flags[] = {
+    {KFX_FLAG_BOOL, 'S', "switch", FIELD(switch_to), NULL, "make the renamed context the current one", NULL},
+    {0},
+};
+static const kfx_flag_t ctx_delete_flags[] = {
+    {KFX_FLAG_BOOL, 'f', "force", FIELD(force), NULL, "do not ask, also for contexts that kflex did not make", NULL},
+    {0},
+};
+static const kfx_flag_t tap_flags[] = {
+    {KFX_FLAG_STRING, 0, "key", FIELD(tap.key), "PATTERN", "only about control planes of that name ('cp*' works)",
+     NULL},
+    {KFX_FLAG_STRING, 0, "type", FIELD(tap.type), "TYPE", "only about planes of that type, or `storage`", NULL},
+    {KFX_FLAG_STRING, 0, "kind", FIELD(tap.kind), "KIND,KIND", "only these kinds (default: all but PING and PONG)",
+     NULL},
+    {KFX_FLAG_STRING, 0, "from", FIELD(tap.from), "PATTERN", "only from that sender: `bus`, a role or a pod's name",
+     NULL},
+    {KFX_FLAG_BOOL, 0, "json", FIELD(tap.json), NULL, "one JSON object a line", NULL},
+    {KFX_FLAG_BOOL, 0, "stats", FIELD(tap.stats), NULL, "figures of each service every second instead of messages",
+     NULL},
+    {KFX_FLAG_STRING, 0, "record", FIELD(tap.record), "FILE", "write the messages to FILE, too", "@file"},
+    {KFX_FLAG_STRING, 0, "replay", FIELD(tap.replay), "FILE",
+     "show a recording; with --bus play it into that bus, which must be one for tests", "@file"},
+    {KFX_FLAG_STRING, 0, "speed", FIELD(tap.speed), "N", "of a replay: 2 is twice as fast, max is without pauses",
+     NULL},
+    {KFX_FLAG_STRING, 0, "bus", FIELD(tap.bus), "ENDPOINT",
+     "a bus that can be reached directly: its tap, or with --replay its work socket (default: the hosting cluster's)",
+     NULL},
+    {KFX_FLAG_STRING, 0, "keys-dir", FIELD(tap.keys_dir), "DIR", "keys for --bus (as `kubeflex-bus --keys-dir` has)",
+     "@dir"},
+    {0},
+};
+
+static const kfx_command_t ctx_below[] = {
+    {.name = "get", .operands = "", .summary = "print the current context", .run = kfx_cmd_ctx_get},
+    {.name = "list",
+     .operands = "",
+     .summary = "list the contexts and the control planes they belong to",
+     .flags = output_flags,
+     .run = kfx_cmd_ctx_list},
+    {.name = "rename",
+     .operands = "OLD NEW",
+     .summary = "rename a context",
+     .min_args = 2,
+     .max_args = 2,
+     .flags = rename_flags,
+     .run = kfx_cmd_ctx_rename,
+     .values = "@context"},
+    {.name = "delete",
+     .operands = "CONTEXT",
+     .summary = "delete a context from the kubeconfig; the control plane stays",
+     .min_args = 1,
+     .max_args = 1,
+     .flags = ctx_delete_flags,
+     .run = kfx_cmd_ctx_delete,
+     .values = "@context"},
+    {0},
+};
+static const kfx_command_t config_below[] = {
+    {.name = "set-hosting",
+     .operands = "CONTEXT",
+     .summary = "remember a context as the hosting cluster's",
+     .min_args = 1,
+     .max_args = 1,
+     .run = kfx_cmd_config_set_hosting,
+     .values = "@context"},
+    {.name = "diagnose",
+     .operands = "",
+     .summary = "say whether the hosting cluster's context is known",
+     .details = "The default format is json.",
+     .flags = output_flags,
+     .run = kfx_cmd_config_diagnose},
+    {0},
+};
+static const kfx_command_t completion_below[] = {
+    {.name = "bash",
+     .operands = "",
+     .summary = "for bash: source <(kflex completion bash)",
+     .run = kfx_cmd_completion_bash},
+    {.name = "zsh",
+     .operands = "",
+     .summary = "for zsh: source <(kflex completion zsh), after compinit",
+     .run = kfx_cmd_completion_zsh},
+    {.name = "fish",
+     .operands = "",
+     .summary = "for fish: kflex completion fish | source",
+     .run = kfx_cmd_completion_fish},
+    {0},
+};
+static const kfx_command_t commands[] = {
+    {.name = "create",
+     .operands = "NAME",
+     .summary = "create a control plane and switch to it",
+     .min_args = 1,
+     .max_args = 1,
+     .flags = create_flags,
+     .run = kfx_cmd_create},
+    {.name = "adopt",
+     .operands = "NAME",
+     .summary = "make a cluster that is there already a control plane",
+     .details =
+         "The kubeconfig of its administrator is used once, for an account of KubeFlex's own on that cluster, and then "
+         "deleted.\n"
+         "`kflex delete` removes the account again; the cluster stays.",
+     .min_args = 1,
+     .max_args = 1,
+     .flags = adopt_flags,
+     .run = kfx_cmd_adopt},
+    {.name = "delete",
+     .operands = "NAME",
+     .summary = "delete a control plane and its context",
+     .min_args = 1,
+     .max_args = 1,
+     .flags = delete_flags,
+     .run = kfx_cmd_delete,
+     .values = "@plane"},
+    {.name = "list", .operands = "", .summary = "list the control planes", .flags = list_flags, .run = kfx_cmd_list},
+    {.name = "get",
+     .operands = "NAME...",
+     .summary = "show some control planes, as list does",
+     .min_args = 1,
+     .max_args = KFX_ARGS_MAX,
+     .flags = output_flags,
+     .run = kfx_cmd_get,
+     .values = "@plane"},
+    {.name = "describe",
+     .operands = "NAME",
+     .summary = "tell all about a control plane: conditions, hooks, events",
+     .min_args = 1,
+     .max_args = 1,
+     .run = kfx_cmd_describe,
+     .values = "@plane"},
+    {.name = "ctx",
+     .operands = "[NAME]",
+     .summary = "switch to a control plane, or back to the hosting cluster",
+     .details =
+         "Without NAME it switches to the hosting cluster's context. With NAME it switches to that control plane's "
+         "context,\n"
+         "which is loaded from the server where the kubeconfig does not have it.",
+     .max_args = 1,
+     .flags = ctx_flags,
+     .below = ctx_below,
+     .run = kfx_cmd_ctx,
+     .values = "@plane"},
+    {.name = "config", .operands = "", .summary = "the hosting cluster's context", .below = config_below},
+    {.name = "tap",
+     .operands = "",
+     .summary = "show the messages between KubeFlex's programs as they pass",
+     .details = "It reaches the bus through the hosting cluster's API server, which takes the rights to read Secret "
+                "kubeflex-bus-tap,\n"
+                "to list pods and to create pods/portforward in namespace kubeflex-system. Ctrl-C ends it.",
+     .flags = tap_flags,
+     .run = kfx_cmd_tap},
+    {.name = "version",
+     .operands = "",
+     .summary = "print the versions of kflex and of the hosting cluster",
+     .flags = output_flags,
+     .run = kfx_cmd_version},
+    {.name = "completion",
+     .operands = "",
+     .summary = "print what makes a shell complete kflex's words",
+     .below = completion_below},
+    {.name = "help",
+     .operands = "[COMMAND...]",
+     .summary = "show the help of a command",
+     .max_args = KFX_ARGS_MAX,
+     .run = kfx_cmd_help},
+    {.name = "__complete",
+     .operands = "WORD...",
+     .summary = "what the last word could become",
+     .max_args = KFX_ARGS_MAX,
+     .run = kfx_cmd_complete,
+     .hidden = true,
+     .raw = true},
+    {.name = "__man", .operands = "", .summary = "the manual page", .run = kfx_cmd_man, .hidden = true},
+    {0},
+};
+const kfx_command_t kfx_commands = {
+    .name = "kflex", .operands = "", .summary = "tenant Kubernetes control planes", .below = commands};
