@@ -2,7 +2,7 @@
 #ifndef KFX_RECONCILERS_NAMESPACE_H
 #define KFX_RECONCILERS_NAMESPACE_H
 
-#include "reconcilers/object.h"
+#include "objects/object.h"
 
 typedef enum {
     KFX_NS_OURS,

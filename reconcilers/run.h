@@ -9,9 +9,9 @@
 
 #include "bus/worker.h"
 #include "kube/client.h"
+#include "objects/object.h"
 #include "reconcilers/config.h"
 #include "reconcilers/memo.h"
-#include "reconcilers/object.h"
 #include "reconcilers/type.h"
 #include "reconcilers/verdict.h"
 

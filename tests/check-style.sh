@@ -11,11 +11,12 @@ FUNCTION_CAP=80
 BANNED='strcpy|strcat|sprintf|vsprintf|gets|system|popen|tmpnam|mktemp'
 
 # Which folders a folder may include. Programs may use every library, and nothing of each other.
-LIBRARIES='base proto bus kube'
+LIBRARIES='base proto bus kube objects'
 declare -A MAY=(
   [base]='base'
   [proto]='base proto'
   [kube]='base kube'
+  [objects]='base proto kube objects'
   [bus]="$LIBRARIES" # its client needs base and proto; the broker itself reads Secrets through kube
   [watcher]="$LIBRARIES watcher"
   [reconcilers]="$LIBRARIES reconcilers"

@@ -2,10 +2,10 @@
  * service account, what it may do, its token, and a kubeconfig with it. */
 #include "base/codec.h"
 #include "base/json.h"
+#include "base/manifest.h"
 #include "base/mem.h"
 #include "base/yaml.h"
 #include "reconcilers/credentials.h"
-#include "reconcilers/manifest.h"
 #include "reconcilers/type.h"
 
 #include <stdio.h>

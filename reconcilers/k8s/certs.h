@@ -9,8 +9,8 @@
 #ifndef KFX_K8S_CERTS_H
 #define KFX_K8S_CERTS_H
 
+#include "objects/object.h"
 #include "reconcilers/k8s/endpoints.h"
-#include "reconcilers/object.h"
 #include "reconcilers/pki.h"
 
 #include <jansson.h>

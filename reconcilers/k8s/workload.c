@@ -2,8 +2,8 @@
 #include "reconcilers/k8s/workload.h"
 
 #include "base/json.h"
+#include "base/manifest.h"
 #include "base/mem.h"
-#include "reconcilers/manifest.h"
 
 #include <stdio.h>
 #include <string.h>

@@ -1,6 +1,6 @@
-/* reconcilers/object.h: desired objects, their marks and their hash; whose an existing object is. Pure: thread-safe. */
-#ifndef KFX_RECONCILERS_OBJECT_H
-#define KFX_RECONCILERS_OBJECT_H
+/* objects/object.h: desired objects, their marks and their hash; whose an existing object is. Pure: thread-safe. */
+#ifndef KFX_OBJECT_H
+#define KFX_OBJECT_H
 
 #include "proto/proto.h"
 

@@ -1,5 +1,5 @@
-/* reconcilers/object.c: marks on objects. */
-#include "reconcilers/object.h"
+/* objects/object.c: marks on objects. */
+#include "objects/object.h"
 
 #include "base/codec.h"
 #include "base/json.h"

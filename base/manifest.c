@@ -1,5 +1,5 @@
-/* reconcilers/manifest.c: substitution of variables in a parsed manifest. */
-#include "reconcilers/manifest.h"
+/* base/manifest.c: substitution of variables in a parsed manifest. */
+#include "base/manifest.h"
 
 #include "base/buf.h"
 #include "base/json.h"

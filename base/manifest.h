@@ -1,4 +1,4 @@
-/* reconcilers/manifest.h: the YAML manifests beside a type's code, compiled in, and putting values into them.
+/* base/manifest.h: the YAML manifests beside a type's code, compiled in, and putting values into them.
  *
  * Values go into the parsed tree, never into text, so no value can change a manifest's structure, and what a value
  * holds is never looked at again. In a manifest
@@ -10,8 +10,8 @@
  *
  * Keys are never substituted. A name that has no variable is an error that names it. Pure functions: thread-safe.
  */
-#ifndef KFX_RECONCILERS_MANIFEST_H
-#define KFX_RECONCILERS_MANIFEST_H
+#ifndef KFX_MANIFEST_H
+#define KFX_MANIFEST_H
 
 #include "base/embedded.h"
 #include "base/error.h"

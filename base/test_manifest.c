@@ -1,7 +1,7 @@
-/* reconcilers/test_manifest.c: substitution in parsed manifests. */
+/* base/test_manifest.c: substitution in parsed manifests. */
 #include "base/json.h"
+#include "base/manifest.h"
 #include "base/yaml.h"
-#include "reconcilers/manifest.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
