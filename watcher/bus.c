@@ -174,8 +174,7 @@ static void on_done(void *ctx, const kfx_envelope_t *env, const kfx_result_t *re
         kfx_publisher_ack(self->publisher, env); /* about a state that is gone */
     else
         take_verdict(self, plane, view, env, result);
-    if (kfx_sender_refresh(view, result))
-        view->told = false;
+    kfx_sender_done(view, result);
     kfx_watcher_mark(self, plane);
     kfx_watcher_flush(self);
 }

@@ -135,7 +135,7 @@ void kfx_view_reset(kfx_view_t *view)
     view->told = false;
     view->sent_seq = 0;
     view->done_seq = 0;
-    view->lag = false;
+    view->lag = view->again = false;
 }
 
 static void clear_views(kfx_plane_t *plane)

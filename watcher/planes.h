@@ -58,6 +58,7 @@ typedef struct {
     bool told_deleting : 1;
     bool lost_child : 1; /* a child it knew is gone */
     bool lag : 1;        /* the bus's copy of the digest misses what the service itself wrote */
+    bool again : 1;      /* the bus will run it again by its clock, with the digest it has */
     bool noted : 1;      /* the outage of the service is in the status */
     bool gone : 1;       /* said GONE for this uid */
     bool awaits : 1;     /* the verdict's status fields have to be recorded before it goes on */

@@ -49,6 +49,21 @@ bool kfx_sender_waits(const kfx_view_t *view)
     return view->sent_seq > view->done_seq;
 }
 
+static bool promised(const kfx_plane_t *plane, size_t index)
+{
+    for (const kfx_promise_t *p = plane->promises; p; p = p->next)
+        if (p->service == index)
+            return true;
+    return false;
+}
+
+/* Not while the watch is behind: a digest that lacks what was just written makes the service write it once more. */
+static bool refresh_due(const kfx_plane_t *plane, size_t index)
+{
+    const kfx_view_t *view = &plane->views[index];
+    return view->again && view->lag && !kfx_sender_waits(view) && !promised(plane, index);
+}
+
 kfx_send_t kfx_sender_decide(const kfx_plane_t *plane, size_t index, const char *service,
                              const kfx_config_seen_t *config)
 {
@@ -58,7 +73,7 @@ kfx_send_t kfx_sender_decide(const kfx_plane_t *plane, size_t index, const char 
     if (plane->deleting && view->gone)
         return KFX_SEND_NOTHING;
     if (view->told_generation != plane->generation || view->told_deleting != plane->deleting || view->lost_child ||
-        view->told_config != config_view(service, config) || record_landed(plane, view))
+        view->told_config != config_view(service, config) || record_landed(plane, view) || refresh_due(plane, index))
         return KFX_SEND_NOW;
     kfx_send_t answer = KFX_SEND_NOTHING;
     for (const kfx_tracked_t *c = plane->children; c; c = c->next) {
@@ -82,14 +97,14 @@ void kfx_sender_sent(kfx_plane_t *plane, size_t index, const char *service, cons
     view->told_config = config_view(service, config);
     view->told_version = version_view(plane);
     view->lost_child = false;
-    view->lag = false;
+    view->lag = view->again = false;
     view->sent_seq = seq;
     for (kfx_tracked_t *c = plane->children; c; c = c->next)
         c->told[index] = kfx_service_wants(service, c->kind, c->name) ? kfx_child_view(plane, c) : 0;
 }
 
-bool kfx_sender_refresh(const kfx_view_t *view, const kfx_result_t *result)
+void kfx_sender_done(kfx_view_t *view, const kfx_result_t *result)
 {
-    return view->lag && result->retry_after_ms > 0 &&
-           (result->outcome == KFX_OUTCOME_OK || result->outcome == KFX_OUTCOME_WAITING);
+    view->again =
+        result->retry_after_ms > 0 && (result->outcome == KFX_OUTCOME_OK || result->outcome == KFX_OUTCOME_WAITING);
 }

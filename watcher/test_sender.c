@@ -267,20 +267,33 @@ static void test_filled_in_by_others(void **state)
     done_with();
 }
 
+/* The bus runs a task again by its clock with the digest it has: that is sent anew once it shows all that the service
+ * wrote, and not before. Half of it would make the service write the other half a second time. */
 static void test_refresh(void **state)
 {
     (void)state;
     kfx_plane_t *p = new_plane();
-    kfx_result_t again = {.outcome = KFX_OUTCOME_OK, .retry_after_ms = 45000}, wait = {.outcome = KFX_OUTCOME_WAITING};
+    kfx_view_t *view = &p->views[RECONCILE];
+    kfx_result_t again = {.outcome = KFX_OUTCOME_WAITING, .retry_after_ms = 5000}, wait = {.outcome = KFX_OUTCOME_OK};
     tell(p, RECONCILE);
-    assert_false(kfx_sender_refresh(&p->views[RECONCILE], &again));
-    show(p, seen("Service", "cp1", "70", "aa"));
-    wrote(p, RECONCILE, "Service", "cp1", "70", "aa");
     done(p, RECONCILE);
-    assert_true(kfx_sender_refresh(&p->views[RECONCILE], &again)); /* else the bus runs it with an old digest */
-    assert_false(kfx_sender_refresh(&p->views[RECONCILE], &wait));
+    kfx_sender_done(view, &again);
+    assert_int_equal(decide(p, RECONCILE), KFX_SEND_NOTHING); /* nothing was written */
+    show(p, seen("Deployment", "kube-apiserver", "70", "aa"));
+    wrote(p, RECONCILE, "Deployment", "kube-apiserver", "70", "aa");
+    wrote(p, RECONCILE, "Deployment", "kube-controller-manager", "71", "bb");
+    wrote(p, STORAGE, "Secret", KFX_SECRET_DSN, "90", "cc"); /* what another one wrote is not waited for */
+    assert_int_equal(decide(p, RECONCILE), KFX_SEND_NOTHING);
+    kfx_sender_done(view, &wait);
+    show(p, seen("Deployment", "kube-controller-manager", "71", "bb"));
+    assert_int_equal(decide(p, RECONCILE), KFX_SEND_NOTHING); /* nobody runs it */
+    kfx_sender_done(view, &again);
+    assert_int_equal(decide(p, RECONCILE), KFX_SEND_NOW);
     tell(p, RECONCILE);
-    assert_false(kfx_sender_refresh(&p->views[RECONCILE], &again));
+    assert_int_equal(decide(p, RECONCILE), KFX_SEND_NOTHING);
+    done(p, RECONCILE);
+    kfx_sender_done(view, &again);
+    assert_int_equal(decide(p, RECONCILE), KFX_SEND_NOTHING); /* it has that digest */
     done_with();
 }
 
