@@ -4,8 +4,8 @@
 #include "base/log.h"
 #include "watcher/watcher.h"
 
-/* Ordinary states of a plane that starts or ends: no failure (a Warning for each of them would hide the real ones). */
-static bool ordinary(const char *reason)
+/* A Warning for each of them would hide the real ones. */
+bool kfx_announce_ordinary(const char *reason)
 {
     static const char *const reasons[] = {
         "WaitingForStorage",    "WaitingForNamespace", "WaitingForToken", "WaitingForBootstrap",
@@ -27,7 +27,7 @@ static void synced(const kfx_cond_t *was, const kfx_cond_t *is, kfx_news_t *news
     if (strcmp(is->status, "True") == 0) {
         if (!was || strcmp(was->status, "True") != 0)
             news->list[news->count++] = (kfx_announcement_t){"Normal", "SyncSuccess", ""};
-    } else if (strcmp(is->status, "False") == 0 && !ordinary(is->reason) && !same_words(was, is)) {
+    } else if (strcmp(is->status, "False") == 0 && !kfx_announce_ordinary(is->reason) && !same_words(was, is)) {
         news->list[news->count++] = (kfx_announcement_t){"Warning", "SyncFail", is->message};
     }
 }
@@ -37,13 +37,13 @@ static void ready(const kfx_cond_t *was, const kfx_cond_t *is, kfx_news_t *news)
     bool now = strcmp(is->status, "True") == 0, before = was && strcmp(was->status, "True") == 0;
     if (now && !before)
         news->list[news->count++] = (kfx_announcement_t){"Normal", "Ready", is->message};
-    else if (!now && !ordinary(is->reason) && (!was || strcmp(was->reason, is->reason) != 0))
+    else if (!now && !kfx_announce_ordinary(is->reason) && (!was || strcmp(was->reason, is->reason) != 0))
         news->list[news->count++] = (kfx_announcement_t){"Warning", "NotReady", is->message};
 }
 
 static void storage(const kfx_cond_t *was, const kfx_cond_t *is, kfx_news_t *news)
 {
-    if (strcmp(is->status, "False") == 0 && !ordinary(is->reason) && !same_words(was, is))
+    if (strcmp(is->status, "False") == 0 && !kfx_announce_ordinary(is->reason) && !same_words(was, is))
         news->list[news->count++] = (kfx_announcement_t){"Warning", "StorageFail", is->message};
 }
 

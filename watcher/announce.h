@@ -13,6 +13,9 @@ typedef struct {
     kfx_announcement_t list[4];
 } kfx_news_t;
 
+/* A condition with this reason is False because the plane starts or ends, not because something failed. */
+bool kfx_announce_ordinary(const char *reason);
+
 void kfx_announce_news(const kfx_status_t *before, const kfx_status_t *after, kfx_news_t *news);
 
 #endif

@@ -165,7 +165,7 @@ void kfx_plane_forget(kfx_plane_t *plane)
     plane->rv[0] = '\0';
     plane->generation = 0;
     plane->fails = 0;
-    plane->retry_at = 0;
+    plane->retry_at = plane->patient = 0;
     kfx_plane_kept(plane);
     free(plane->status);
     plane->status = NULL;

@@ -92,6 +92,7 @@ typedef struct kfx_plane {
     kfx_op_t op;      /* the one write (or read) that is on its way */
     unsigned fails;   /* of writes in a row */
     int64_t retry_at; /* no write before; 0: none failed */
+    int64_t patient;  /* kfx_now_ms until which a status waits for the next result; 0: none does */
     uint32_t unkept;  /* kfx_status_words of a status that the API server took and did not keep; 0: none */
     uint8_t unkept_tries;
     int64_t unkept_until; /* it is not written again before; 0: not before something changes */

@@ -2,9 +2,12 @@
  * known, so a step may run at any time and as often as one likes. */
 #include "base/clock.h"
 #include "base/log.h"
+#include "watcher/announce.h"
 #include "watcher/finalizer.h"
 #include "watcher/merge.h"
 #include "watcher/watcher.h"
+
+#define PATIENCE_MS 2000
 
 void kfx_watcher_mark(kfx_watcher_t *self, kfx_plane_t *plane)
 {
@@ -152,6 +155,55 @@ static bool is_unkept(kfx_watcher_t *self, const kfx_plane_t *plane, const kfx_s
     return true;
 }
 
+/* One result has come, and soon another one will change the status again. */
+static bool more_to_come(const kfx_watcher_t *self, const kfx_plane_t *plane, const kfx_stance_t *stance)
+{
+    if (!self->connected || !self->told)
+        return false;
+    for (size_t i = 0; i < stance->count; i++)
+        if (kfx_sender_waits(&plane->views[i]) ||
+            kfx_sender_decide(plane, i, stance->services[i], &self->config) != KFX_SEND_NOTHING)
+            return true;
+    return plane->promises != NULL; /* which the watch is about to show, and that may be an event */
+}
+
+/* It says that the plane runs, or that something has failed. */
+static bool says_much(const kfx_status_t *status)
+{
+    for (size_t i = 0; status && i < status->count; i++) {
+        const kfx_cond_t *c = &status->conds[i];
+        bool step = strcmp(c->type, "StorageReady") == 0; /* being True is only a step */
+        if (strcmp(c->status, "True") == 0 ? !step : !kfx_announce_ordinary(c->reason))
+            return true;
+    }
+    return false;
+}
+
+/* Steps on the way: no goal reached or lost, no failure begun or over, and nothing that somebody waits for. */
+static bool only_progress(const kfx_plane_t *plane, const kfx_stance_t *stance, const kfx_status_t *status)
+{
+    for (size_t i = 0; i < stance->count; i++)
+        if (kfx_sender_unrecorded(plane, i))
+            return false;
+    return !plane->deleting && !says_much(plane->status) && !says_much(status);
+}
+
+/* A plane that is being made would be written once for each service, and each write costs the API server as much as an
+ * object: a step on the way waits for the next result, for a moment. */
+static bool waits_for_more(kfx_watcher_t *self, kfx_plane_t *plane, const kfx_stance_t *stance,
+                           const kfx_status_t *status)
+{
+    int64_t now = kfx_now_ms();
+    if (!only_progress(plane, stance, status) || !more_to_come(self, plane, stance))
+        return false;
+    if (!plane->patient)
+        plane->patient = now + PATIENCE_MS;
+    if (now >= plane->patient)
+        return false;
+    kfx_writer_later(self, plane->patient);
+    return true;
+}
+
 static void step_status(kfx_watcher_t *self, kfx_plane_t *plane, const kfx_stance_t *stance)
 {
     texts_t texts;
@@ -172,8 +224,11 @@ static void step_status(kfx_watcher_t *self, kfx_plane_t *plane, const kfx_stanc
         free(status);
         return;
     }
-    if (may_write(self, plane))
+    bool patient = in.note_count == 0 && waits_for_more(self, plane, stance, status);
+    if (!patient && may_write(self, plane)) {
+        plane->patient = 0;
         kfx_writer_submit(self, plane, KFX_OP_STATUS, kfx_status_patch(plane, status));
+    }
     free(status);
 }
 

@@ -100,8 +100,6 @@ static void test_event_waits_for_record(void **state)
     assert_int_equal(sent.events, 3);
     assert_string_equal(sent.service, "storage"); /* which has no business with the version */
     land();
-    assert_int_equal(sent.events, 3); /* that was the write before */
-    land();
     assert_int_equal(sent.events, 4);
     assert_string_equal(sent.service, "reconcile.k8s");
     assert_string_equal(sent.version, "v1.36.3");
@@ -116,6 +114,79 @@ static void test_event_waits_for_record(void **state)
     kfx_watcher_flush(&w);
     assert_int_equal(sent.events, 6);
     assert_string_equal(sent.version, "v1.36.3");
+}
+
+static void show_dsn(kfx_plane_t *p, const char *rv)
+{
+    kfx_seen_child_t dsn = {.kind = "Secret",
+                            .plane = "cp1",
+                            .name = KFX_SECRET_DSN,
+                            .uid = "s-1",
+                            .owner = "u-1",
+                            .fields = 11,
+                            .ready = true};
+    kfx_copy(dsn.rv, sizeof dsn.rv, rv);
+    kfx_plane_child_update(p, &dsn);
+    kfx_watcher_mark(&w, p);
+    kfx_watcher_flush(&w);
+}
+
+/* Two services, one write: what is only a step on the way waits for the result that is about to come. */
+static void test_one_write_for_two_results(void **state)
+{
+    (void)state;
+    kfx_plane_t *p = create("cp1", "k8s");
+    land();
+    done_version("v1.36.3", false);
+    assert_int_equal(written.count, 2); /* what has to be recorded is */
+    land();
+    kfx_result_t result = {.outcome = KFX_OUTCOME_OK};
+    kfx_result_condition(&result, "StorageReady", true, "DatabaseReady", "%s", "");
+    kfx_result_wrote(&result, "Secret", KFX_SECRET_DSN, "s-1", "9", "");
+    done_with("storage", KFX_OUTCOME_OK, &result); /* sooner than the watch shows its Secret … */
+    assert_int_equal(written.count, 2);
+    show_dsn(p, "9"); /* … which makes the reconciler run */
+    assert_string_equal(sent.service, "reconcile.k8s");
+    assert_int_equal(written.count, 2);
+    done("reconcile.k8s", KFX_OUTCOME_OK, "Synced", true, "ReconcileSuccess");
+    assert_int_equal(written.count, 3);
+    land();
+    assert_string_equal(reason_of("StorageReady"), "DatabaseReady");
+    assert_string_equal(reason_of("Synced"), "ReconcileSuccess");
+    assert_int_equal(sent.acks, 3);
+    assert_null(written.patch);
+}
+
+static void test_patience_ends(void **state)
+{
+    (void)state;
+    kfx_plane_t *p = create("cp1", "k8s");
+    land();
+    done_version("v1.36.3", false);
+    land();
+    show_dsn(p, "9");
+    done("storage", KFX_OUTCOME_OK, "StorageReady", true, "DatabaseReady");
+    assert_int_equal(written.count, 2);
+    now = later; /* the reconciler is slow */
+    kfx_watcher_mark(&w, p);
+    kfx_watcher_flush(&w);
+    assert_int_equal(written.count, 3);
+    land();
+    assert_string_equal(reason_of("StorageReady"), "DatabaseReady");
+
+    done("storage", KFX_OUTCOME_RETRY, "StorageReady", false, "StorageError");
+    assert_int_equal(written.count, 4); /* a failure is told at once */
+    land();
+    show_dsn(p, "10");
+    done("storage", KFX_OUTCOME_OK, "StorageReady", true, "DatabaseReady");
+    assert_int_equal(written.count, 5); /* and so is its end */
+    land();
+    done("storage", KFX_OUTCOME_WAITING, "StorageReady", false, "WaitingForNamespace");
+    assert_int_equal(written.count, 5);
+    bus.on_disconnected(bus.ctx); /* nothing more will come */
+    kfx_watcher_mark(&w, p);
+    kfx_watcher_flush(&w);
+    assert_int_equal(written.count, 6);
 }
 
 static void test_deletion(void **state)
@@ -329,6 +400,8 @@ int main(void)
         T(test_no_ack_while_a_write_is_on_its_way),
         T(test_awaited_record),
         T(test_event_waits_for_record),
+        T(test_one_write_for_two_results),
+        T(test_patience_ends),
         T(test_deletion),
         T(test_results_of_the_past),
         T(test_no_worker),
