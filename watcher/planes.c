@@ -200,6 +200,8 @@ bool kfx_plane_update(kfx_plane_t *plane, kfx_seen_plane_t *seen)
 void kfx_plane_answered(kfx_plane_t *plane, kfx_seen_plane_t *seen)
 {
     if (plane->present && strcmp(plane->uid, seen->uid) == 0 && strcmp(plane->rv, seen->rv) == 0) {
+        plane->finalizer = seen->finalizer;
+        kfx_intern_set(&plane->finalizers, seen->finalizers);
         free(plane->status);
         plane->status = KFX_STEAL(seen->status);
     } else {

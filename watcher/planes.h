@@ -118,7 +118,8 @@ void kfx_planes_each(kfx_planes_t *self, void (*fn)(void *ctx, kfx_plane_t *plan
  * going on. */
 bool kfx_plane_update(kfx_plane_t *plane, kfx_seen_plane_t *seen);
 /* The same for the answer to a write of ours. At the same resourceVersion it goes before what the watch showed: while a
- * new definition takes effect the watch may still drop fields that the stored object has. */
+ * new definition takes effect the watch may still drop fields that the stored object has, and the removal of the last
+ * finalizer, which deletes the object, is answered with the resourceVersion it had. */
 void kfx_plane_answered(kfx_plane_t *plane, kfx_seen_plane_t *seen);
 /* The API server keeps what is written to it, as far as we know. */
 void kfx_plane_kept(kfx_plane_t *plane);

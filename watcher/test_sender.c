@@ -355,8 +355,10 @@ static void test_order_of_versions(void **state)
     answer.status = kfx_status_dup(&(kfx_status_t){.version = "v1"});
     assert_false(kfx_plane_update(p, &answer)); /* the same resourceVersion is no news … */
     assert_null(p->status);
+    p->finalizer = true;
     kfx_plane_answered(p, &answer); /* … but what our own write was answered with stands */
     assert_string_equal(p->status->version, "v1");
+    assert_false(p->finalizer); /* gone, and not to be removed a second time */
     assert_false(p->fresh); /* only the watch says what a list has shown */
     kfx_seen_plane_t again = {.name = "cp1", .uid = "u-2", .rv = "8", .type = "k8s", .generation = 1};
     p->views[0].gone = true;
