@@ -262,12 +262,12 @@ class Cluster:
     def pods(self, namespace):
         return self.api.items(f"/api/v1/namespaces/{namespace}/pods")
 
-    def log_tails(self, since, lines=25):
-        """The last lines of our programs' logs written after `since` (seconds of the epoch), by container."""
+    def log_tails(self, since, namespaces, lines=25):
+        """The last lines of the containers' logs written after `since` (seconds of the epoch), by container."""
         stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(since))
         folder, found = os.path.join(self.state, "logs/pods"), {}
         for pod in sorted(os.listdir(folder)):
-            if not pod.startswith(SYSTEM + "_"):
+            if pod.split("_")[0] not in namespaces:
                 continue
             for place, _, files in os.walk(os.path.join(folder, pod)):
                 for name in sorted(files, key=lambda n: (len(n), n)):

@@ -1,4 +1,5 @@
 """One plane of a round, and the bystander: made, used, deleted, and looked for afterwards."""
+import json
 import time
 
 from cluster import AWAY, CALL_S, GROUP, LABEL, PAUSE_S, PLANES, Deadline, Failure, Refused, show_write
@@ -30,6 +31,15 @@ def conditions_text(plane):
         return "there is no ControlPlane"
     return " ".join(f"{one['type']}={one['status']}/{one['reason']}({one['message'][:160]})"
                     for one in plane.get("status", {}).get("conditions", [])) or "no condition"
+
+
+def containers_text(pod):
+    """How each container of the pod is, and what became of the one before it."""
+    status = pod.get("status", {})
+    found = [f"{one['name']} {'ready' if one['ready'] else 'not ready'}, restarted {one['restartCount']} times, "
+             f"{json.dumps(one['state'])}, before that {json.dumps(one['lastState'])}"
+             for one in status.get("initContainerStatuses", []) + status.get("containerStatuses", [])]
+    return f"pod {pod['metadata']['name']} {status.get('phase')}: " + ("; ".join(found) or "no container yet")
 
 
 class Plane:
