@@ -20,8 +20,8 @@ void kfx_sender_sent(kfx_plane_t *plane, size_t index, const char *service, cons
                      uint64_t seq);
 /* An EVENT of ours has no DONE yet. */
 bool kfx_sender_waits(const kfx_view_t *view);
-/* A DONE of the service came. One that asks to be run again by the bus's clock has to find a right digest there by then:
- * an EVENT is due once the watch has shown what the service wrote. */
+/* A DONE of the service came. One that asks to be run again by the bus's clock has to find a right digest there by
+ * then: an EVENT is due once the watch has shown what the service wrote. */
 void kfx_sender_done(kfx_view_t *view, const kfx_result_t *result);
 
 #endif

@@ -359,7 +359,7 @@ static void test_order_of_versions(void **state)
     kfx_plane_answered(p, &answer); /* … but what our own write was answered with stands */
     assert_string_equal(p->status->version, "v1");
     assert_false(p->finalizer); /* gone, and not to be removed a second time */
-    assert_false(p->fresh); /* only the watch says what a list has shown */
+    assert_false(p->fresh);     /* only the watch says what a list has shown */
     kfx_seen_plane_t again = {.name = "cp1", .uid = "u-2", .rv = "8", .type = "k8s", .generation = 1};
     p->views[0].gone = true;
     assert_true(kfx_plane_update(p, &again)); /* made anew under the same name */
