@@ -2,6 +2,7 @@
 # ConfigMap kubeflex-config: what each key does to the objects and the kubeconfigs of a plane that exists, and what a wrong
 # one says.
 # shellcheck disable=SC2154 # bats sets output, status, stderr
+# bats file_tags=alone
 
 bats_require_minimum_version 1.5.0
 
@@ -179,7 +180,7 @@ spec:
     storage: true
     schema: {openAPIV3Schema: {type: object, x-kubernetes-preserve-unknown-fields: true}}
 YAML
-  hk wait --for=condition=Established crd/routes.route.openshift.io --timeout=60s
+  within 60 hk wait --for=condition=Established crd/routes.route.openshift.io --timeout=60s
   hk get routes -n "$NS"
   config isOpenShift true
   hk wait -n "$NS" --for=create route/"$PLANE" --timeout=60s

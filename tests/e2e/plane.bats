@@ -149,7 +149,8 @@ spec:
     storage: true
     schema: {openAPIV3Schema: {type: object, x-kubernetes-preserve-unknown-fields: true}}
 YAML
-  pk cp1 wait --for=condition=Established crd/widgets.example.com --timeout=60s
+  # Again, because kubectl wait fails at once while there are no conditions at all yet.
+  within 60 pk cp1 wait --for=condition=Established crd/widgets.example.com --timeout=60s
   pk cp1 apply -f - <<'YAML'
 {apiVersion: example.com/v1, kind: Widget, metadata: {name: gear, namespace: default}, spec: {teeth: 12}}
 YAML

@@ -41,10 +41,15 @@ class World:
             self.start_ours(name)
         self.write_user()
 
+    def kinds_served(self):
+        kinds = (self.host.get("crd") or {}).get("items", [])
+        return kinds and all(any(c["type"] == "Established" and c["status"] == "True" for c in kind["status"].get("conditions") or [])
+                             for kind in kinds)
+
     def install(self):
         crds = self.host.kubectl("kustomize", f"{REPO}/deploy/crds")
         self.host.kubectl("apply", "--server-side", "-f", "-", input=crds)
-        self.host.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=30s")
+        wait(30, "the kinds to be served", self.kinds_served)
         objects = self.host.kubectl("kustomize", "--load-restrictor", "LoadRestrictionsNone", f"{REPO}/deploy/manifests")
         wait(20, "kube-public", lambda: self.host.get("namespace", "kube-public"))
         self.host.kubectl("apply", "--server-side", "-f", "-", input=objects)

@@ -18,13 +18,16 @@ namespace_is_staying() { [[ $(api_read "/api/v1/namespaces/$1") != *'"Terminatin
 
 namespace_await() { wait_until 60 namespace_is_staying "$1" || die "the namespace $1 is being deleted and does not go; see what holds it: kubectl get namespace $1 -o yaml"; }
 
+# kubectl wait fails at once while a definition has no conditions at all yet.
+crds_served() { kube wait --for=condition=Established --timeout=30s -f - <<<"$1" >"$KF_STATE/logs/apply.log" 2>&1; }
+
 # Before anything else is made in the cluster: the admission plugin OwnerReferencesPermissionEnforcement reads the list of
 # kinds at the first object with an owner, and then only every 30 s, and would refuse the planes' objects until then.
 crds_apply() {
 	local objects
 	objects=$("$KF_BIN_kubernetes/kubectl" kustomize "$KF_REPO/deploy/crds") || die "the definitions in $KF_REPO/deploy/crds do not render"
 	wait_until 20 kube_apply "$objects" || fail_with_log apply "the definitions of KubeFlex's kinds could not be applied"
-	kube wait --for=condition=Established --timeout=30s -f - <<<"$objects" >"$KF_STATE/logs/apply.log" 2>&1 ||
+	wait_until 20 crds_served "$objects" ||
 		fail_with_log apply "KubeFlex's kinds are not served"
 }
 
