@@ -44,9 +44,9 @@ def check_pod(where, pod):
     context = spec.get("securityContext", {})
     expect(where, "runAsNonRoot", context.get("runAsNonRoot"), True)
     expect(where, "seccompProfile", context.get("seccompProfile"), {"type": "RuntimeDefault"})
-    expect(where, "priority", spec.get("priority", 0), 0)
-    if spec.get("priorityClassName", "").startswith("system-"):
-        complain(where, f"priority class {spec['priorityClassName']}")
+    wanted = "kubeflex" if pod["metadata"]["namespace"] == "kubeflex-system" else None
+    expect(where, "priority class", spec.get("priorityClassName"), wanted)
+    expect(where, "priority", spec.get("priority", 0), 1000000 if wanted else 0)
     for field in ("hostNetwork", "hostPID", "hostIPC", "shareProcessNamespace"):
         expect(where, field, spec.get(field, False), False)
     tokens = [v["name"] for v in spec.get("volumes", []) for s in v.get("projected", {}).get("sources", []) if "serviceAccountToken" in s]
