@@ -159,8 +159,9 @@ class Site:
         if self.recorder.process.poll() is None:
             self.recorder.signal(signal.SIGINT)
             self.recorder.expect("messages are in")
-        if self.recorder.wait() != 0:
-            raise AssertionError("kflex tap failed")
+        code = self.recorder.wait()
+        if code != 0:
+            raise AssertionError(f"kflex tap failed ({code}):\n" + "\n".join(self.recorder.lines[-20:]))
         with open(self.recording, "rb") as file:
             return file.read()
 
