@@ -2,6 +2,7 @@
 # Control planes of type host: the hosting cluster itself, with a service account of their own. tests/types has more, without a
 # node.
 # shellcheck disable=SC2154 # bats sets output, status, stderr
+# bats file_tags=alone
 
 bats_require_minimum_version 1.5.0
 

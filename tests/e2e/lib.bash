@@ -121,3 +121,18 @@ config_unset() {
   local key
   for key; do hk patch configmap -n kubeflex-system kubeflex-config -p "{\"data\":{\"$key\":null}}"; done
 }
+
+# await_reason NAME TYPE REASON [SECONDS]
+await_reason() {
+  hk wait "controlplane/$1" --for=jsonpath="{.status.conditions[?(@.type=='$2')].reason}=$3" --timeout="${4:-60}s" ||
+    fail "$1: $2 is $(condition "$1" "$2" reason) ($(condition "$1" "$2" message)), not $3"
+}
+
+# says NAME TYPE WORD…
+says() {
+  local message word
+  message=$(condition "$1" "$2" message)
+  for word in "${@:3}"; do contains "$message" "$word"; done
+}
+
+ready() { hk wait --for=condition=Ready "controlplane/$1" --timeout="$READY_TIMEOUT"; }

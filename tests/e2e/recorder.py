@@ -11,6 +11,7 @@ object), pods/ (hard links: a log stays when its pod goes), tap (a recording, wh
 tests put there to be checked.
 """
 import base64
+import glob
 import json
 import os
 import re
@@ -47,9 +48,8 @@ def keep(stop, name, path):
 def keep_tap(stop, folder):
     if subprocess.run(["kflex", "tap", "--help"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False).returncode:
         return
-    number = 0
     while not stop.is_set():
-        number += 1
+        number = len(glob.glob(f"{folder}/tap.[0-9]*")) + 1
         with open(f"{folder}/tap.out", "ab") as out:
             child = subprocess.Popen(["kflex", "tap", "--record", f"{folder}/tap.{number}"], stdout=out, stderr=out)
             while child.poll() is None and not stop.wait(0.2):
@@ -143,6 +143,13 @@ def said_in(folder):
                 yield os.path.join(place, name)
 
 
+def found(how, patterns, files):
+    """(file, what was found in it), each once. One grep for all files: to read thousands of patterns takes it a while."""
+    hits = subprocess.run(["grep", "-aHZ", how, "-f", patterns, "--", *files], stdout=subprocess.PIPE, check=False).stdout
+    pairs = {tuple(line.split(b"\0", 1)) for line in hits.splitlines() if b"\0" in line}
+    return sorted((os.fsdecode(path), hit) for path, hit in pairs)
+
+
 def check(folder):
     known = known_secrets(folder)
     files = list(said_in(folder))
@@ -150,15 +157,16 @@ def check(folder):
     with tempfile.NamedTemporaryFile() as patterns:
         patterns.write(b"\n".join(known) + b"\n")
         patterns.flush()
-        for path in files:
-            hits = subprocess.run(["grep", "-a", "-o", "-F", "-f", patterns.name, path], stdout=subprocess.PIPE, check=False)
-            for hit in sorted(set(hits.stdout.splitlines())):
-                print(f"{path}: says {known.get(hit, 'a secret')}")
-                bad = 1
-            for shape in SHAPES:
-                if subprocess.run(["grep", "-a", "-q", "-E", shape.decode(), path], check=False).returncode == 0:
-                    print(f"{path}: has something like {shape.decode()}")
-                    bad = 1
+        for path, hit in found("-oF", patterns.name, files):
+            print(f"{path}: says {known.get(hit, 'a secret')}")
+            bad = 1
+        patterns.truncate(0)
+        patterns.seek(0)
+        patterns.write(b"\n".join(SHAPES) + b"\n")
+        patterns.flush()
+        for path, _ in found("-oE", patterns.name, files):
+            print(f"{path}: has something like a key, token or login")
+            bad = 1
     size = sum(os.path.getsize(path) for path in files)
     print(f"{len(known)} forms of secrets, {len(files)} files, {size} bytes")
     return bad

@@ -1,6 +1,7 @@
 #!/usr/bin/env bats
 # Rest is silent, also right after a restart of every process: what is there is judged from the lists, nothing is written again.
 # shellcheck disable=SC2154 # bats sets output, status, stderr
+# bats file_tags=alone
 
 bats_require_minimum_version 1.5.0
 

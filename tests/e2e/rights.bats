@@ -1,6 +1,7 @@
 #!/usr/bin/env bats
 # Rights of our processes (docs/security.md), and how pods are confined.
 # shellcheck disable=SC2154 # bats sets output, status, stderr
+# bats file_tags=alone
 
 bats_require_minimum_version 1.5.0
 

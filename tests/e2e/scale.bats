@@ -2,6 +2,7 @@
 # More replicas of a reconciler share its work at once, fewer hand it back, and nothing is lost on the way. The node takes no
 # pods meanwhile, so the planes cost no memory: they are Synced, not Ready.
 # shellcheck disable=SC2154 # bats sets output, status, stderr
+# bats file_tags=alone
 
 bats_require_minimum_version 1.5.0
 

@@ -1,6 +1,7 @@
 #!/usr/bin/env bats
 # kflex tap from outside the cluster, and no secret of the cluster in anything it saw.
 # shellcheck disable=SC2154 # bats sets output, status, stderr
+# bats file_tags=alone
 
 bats_require_minimum_version 1.5.0
 

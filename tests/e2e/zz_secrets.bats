@@ -1,6 +1,7 @@
 #!/usr/bin/env bats
 # After all other files (bats takes them by name): no secret of any plane, nor of KubeFlex itself, was said anywhere in the run.
 # shellcheck disable=SC2154 # bats sets output, status, stderr
+# bats file_tags=alone
 
 bats_require_minimum_version 1.5.0
 

@@ -14,6 +14,7 @@ import sys
 CMOCKA = re.compile(r"\[\s*(OK|FAILED|SKIPPED|ERROR)\s*\] (?!---)([A-Za-z_]\w*)\s*$")
 CMOCKA_GROUP = re.compile(r"\[={10}\] .*Running \d+ test")
 TAP = re.compile(r"^(not ok|ok)\s+\d+\s*-?\s*(.*?)(?:\s+#\s*(skip|todo)\b\s*(.*))?$", re.IGNORECASE)
+TIMING = re.compile(r" in \d+ms$")
 # Between the name and the word that ends it there may be a description and whatever the test printed.
 UNITTEST = re.compile(
     r"^(\w+) \(([\w.]+)\)(?:(?!^\w+ \([\w.]+\)).)*?\.\.\. (?:(?!^\w+ \([\w.]+\)).)*?(ok|FAIL|ERROR|skipped '[^\n]*')$",
@@ -43,7 +44,7 @@ def tap_results(text):
         state = "pass" if word.lower() == "ok" else "fail"
         if directive and directive.lower() == "skip":
             state = "skip"
-        results.append((state, name, reason or ""))
+        results.append((state, TIMING.sub("", name), reason or ""))
     return results
 
 
