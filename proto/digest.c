@@ -19,6 +19,8 @@ static const kfx_wire_field_t digest_fields[] = {
     KFX_WIRE(kfx_digest_t, type, "type", KFX_WIRE_TEXT),
     KFX_WIRE(kfx_digest_t, deleting, "deleting", KFX_WIRE_BOOL),
     KFX_WIRE(kfx_digest_t, kubernetes_version, "kubernetesVersion", KFX_WIRE_TEXT),
+    KFX_WIRE(kfx_digest_t, postgres_server, "postgresServer", KFX_WIRE_TEXT),
+    KFX_WIRE(kfx_digest_t, rotate, "rotate", KFX_WIRE_TEXT),
 };
 
 #define CHILDREN "children"

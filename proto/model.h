@@ -23,6 +23,8 @@
 #define KFX_ANNOTATION_HASH "kflex.kubestellar.org/applied-hash"
 /* On a bootstrap Secret: the adopted cluster's address for users, where it is another one for the hosting cluster. */
 #define KFX_ANNOTATION_SERVER "kflex.kubestellar.org/external-server"
+/* On a ControlPlane: a new value makes a new password for its database. */
+#define KFX_ANNOTATION_ROTATE "kflex.kubestellar.org/rotate-storage-password"
 #define KFX_ANNOTATION_EPOCH "kflex.kubestellar.org/epoch"
 #define KFX_FIELD_MANAGER_PREFIX "kubeflex-" /* followed by the plane's uid */
 

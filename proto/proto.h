@@ -112,6 +112,8 @@ typedef struct {
     char type[32]; /* spec.type */
     bool deleting;
     char kubernetes_version[32]; /* status.kubernetesVersion as it is recorded; "" = not yet */
+    char postgres_server[64];    /* status.postgresServer likewise */
+    char rotate[17];             /* first hex digits of SHA-256 of annotation rotate-storage-password; "" = none */
     size_t count;
     kfx_child_t *children; /* fresh; kfx_digest_free */
 } kfx_digest_t;
@@ -147,6 +149,7 @@ typedef struct {
     kfx_written_t written[KFX_CHILDREN_MAX];
     /* status fields this service is the source of; "" = says nothing about it */
     char kubernetes_version[32];
+    char postgres_server[64];
     char secret_name[128]; /* status.secretRef: namespace is the plane's */
     char secret_key[64];
     char secret_in_cluster_key[64];

@@ -25,6 +25,7 @@ static const kfx_wire_field_t written_fields[] = {
 
 static const kfx_wire_field_t result_fields[] = {
     RESULT(kubernetes_version, "kubernetesVersion"),
+    RESULT(postgres_server, "postgresServer"),
     RESULT(secret_name, "secretName"),
     RESULT(secret_key, "secretKey"),
     RESULT(secret_in_cluster_key, "secretInClusterKey"),

@@ -79,6 +79,8 @@ static kfx_digest_t *full_digest(size_t count)
     kfx_copy(digest->type, sizeof(digest->type), "k8s");
     digest->deleting = true;
     kfx_copy(digest->kubernetes_version, sizeof(digest->kubernetes_version), "v1.36.3");
+    kfx_copy(digest->postgres_server, sizeof(digest->postgres_server), "east");
+    kfx_copy(digest->rotate, sizeof(digest->rotate), "0123456789abcdef");
     digest->count = count;
     digest->children = kfx_xcalloc(count, sizeof(*digest->children));
     for (size_t i = 0; i < count; i++) {
@@ -106,6 +108,8 @@ static void test_digest_round_trip(void **state)
     assert_string_equal(back->type, "k8s");
     assert_true(back->deleting);
     assert_string_equal(back->kubernetes_version, "v1.36.3");
+    assert_string_equal(back->postgres_server, "east");
+    assert_string_equal(back->rotate, "0123456789abcdef");
     assert_int_equal(back->count, KFX_CHILDREN_MAX);
     assert_memory_equal(back->children, digest->children, KFX_CHILDREN_MAX * sizeof(kfx_child_t));
     kfx_digest_t *copy = kfx_digest_dup(back);
@@ -145,6 +149,7 @@ static kfx_result_t *full_result(void)
     kfx_result_condition(result, "Ready", false, "Creating", "%s", "");
     kfx_result_wrote(result, "Secret", "kine-dsn", "u", "77", "abcd");
     kfx_copy(result->kubernetes_version, sizeof(result->kubernetes_version), "v1.36.3");
+    kfx_copy(result->postgres_server, sizeof(result->postgres_server), "east");
     kfx_copy(result->secret_name, sizeof(result->secret_name), "admin-kubeconfig");
     kfx_copy(result->secret_key, sizeof(result->secret_key), "kubeconfig");
     kfx_copy(result->secret_in_cluster_key, sizeof(result->secret_in_cluster_key), "kubeconfig-incluster");

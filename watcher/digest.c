@@ -20,6 +20,9 @@ kfx_digest_t *kfx_plane_digest(const kfx_plane_t *plane, const char *service, co
     digest->deleting = plane->deleting;
     if (plane->status && plane->status->version)
         kfx_copy(digest->kubernetes_version, sizeof digest->kubernetes_version, plane->status->version);
+    if (plane->status && plane->status->server)
+        kfx_copy(digest->postgres_server, sizeof digest->postgres_server, plane->status->server);
+    kfx_copy(digest->rotate, sizeof digest->rotate, plane->rotate);
 
     size_t count = 1;
     for (const kfx_tracked_t *c = plane->children; c; c = c->next)

@@ -73,6 +73,8 @@ static void add_verdict(kfx_status_t *value, conds_t *conds, const kfx_status_t 
         say(conds, says->conds[i].type, says->conds[i].status, says->conds[i].reason, says->conds[i].message);
     if (says->version)
         value->version = says->version;
+    if (says->server && !value->server) /* the first one counts: something may be there already */
+        value->server = says->server;
     if (says->secret_name) {
         value->secret_ns = ns;
         value->secret_name = says->secret_name;
@@ -143,7 +145,8 @@ kfx_verdict_t *kfx_verdict_new(const kfx_envelope_t *env, const kfx_result_t *re
     self->lease = env->lease;
     self->task = env->task;
     kfx_cond_t conds[KFX_CONDITIONS_MAX];
-    kfx_status_t value = {.version = or_null(result->kubernetes_version), .conds = conds};
+    kfx_status_t value = {
+        .version = or_null(result->kubernetes_version), .server = or_null(result->postgres_server), .conds = conds};
     if (result->secret_name[0]) {
         value.secret_name = result->secret_name;
         value.secret_key = or_null(result->secret_key);

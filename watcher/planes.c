@@ -185,6 +185,7 @@ bool kfx_plane_update(kfx_plane_t *plane, kfx_seen_plane_t *seen)
     plane->deleting = seen->deleting;
     plane->finalizer = seen->finalizer;
     plane->generation = seen->generation;
+    kfx_copy(plane->rotate, sizeof plane->rotate, seen->rotate);
     plane->retry_at = 0;
     kfx_copy(plane->rv, sizeof plane->rv, seen->rv);
     kfx_intern_set(&plane->uid, seen->uid);

@@ -52,9 +52,10 @@ typedef struct {
     uint64_t sent_seq;      /* of the last EVENT of this leadership, 0: none */
     uint64_t done_seq;      /* of the last DONE for it */
     int64_t told_generation;
-    uint32_t told_config;  /* kubeflex-config as the service knows it */
-    uint32_t told_version; /* status.kubernetesVersion likewise */
-    bool told : 1;         /* an EVENT was sent in this session of the bus */
+    uint32_t told_config; /* kubeflex-config as the service knows it */
+    uint32_t told_record; /* status.kubernetesVersion and .postgresServer likewise */
+    uint32_t told_rotate; /* the annotation that asks for a new password */
+    bool told : 1;        /* an EVENT was sent in this session of the bus */
     bool told_deleting : 1;
     bool lost_child : 1; /* a child it knew is gone */
     bool lag : 1;        /* the bus's copy of the digest misses what the service itself wrote */
@@ -81,6 +82,7 @@ typedef struct kfx_plane {
     const char *type;       /* the first one that was seen of this uid */
     const char *finalizers; /* interned, each followed by '\n' */
     char rv[KFX_SEEN_RV_SIZE];
+    char rotate[KFX_ROTATE_SIZE]; /* as in kfx_digest_t */
     int64_t generation;
     int64_t first_seen;
     kfx_status_t *status;

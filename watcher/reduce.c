@@ -13,6 +13,17 @@ static bool copy_text(char *out, size_t size, const json_t *object, const char *
     return text && text[0] && !kfx_copy(out, size, text);
 }
 
+/* The text is the user's and may be long: what counts is whether it is another one. */
+static void read_rotate(const json_t *object, char out[KFX_ROTATE_SIZE])
+{
+    const char *text = kfx_json_str(object, "metadata", "annotations", KFX_ANNOTATION_ROTATE);
+    char hex[KFX_SHA256_HEX_SIZE];
+    if (!text || !text[0])
+        return;
+    kfx_sha256_hex(text, strlen(text), hex);
+    kfx_copy(out, KFX_ROTATE_SIZE, hex);
+}
+
 kfx_seen_plane_t *kfx_reduce_plane(const json_t *object)
 {
     kfx_seen_plane_t *self = kfx_xcalloc(1, sizeof *self);
@@ -23,6 +34,7 @@ kfx_seen_plane_t *kfx_reduce_plane(const json_t *object)
         return NULL;
     }
     copy_text(self->type, sizeof self->type, object, "spec", "type");
+    read_rotate(object, self->rotate);
     self->generation = kfx_json_int(object, 0, "metadata", "generation");
     self->deleting = kfx_json_str(object, "metadata", "deletionTimestamp") != NULL;
 

@@ -12,6 +12,7 @@
 #define KFX_SEEN_RV_SIZE 24    /* an unsigned 64-bit number has 20 digits */
 #define KFX_SEEN_UID_SIZE 40   /* a UUID has 36 characters */
 #define KFX_HASH_SIZE 32       /* an applied-hash, as long as a digest carries it (proto.h): kine-dsn's has two parts */
+#define KFX_ROTATE_SIZE 17     /* as in kfx_digest_t */
 #define KFX_CHILD_NAME_MAX 127 /* what a digest carries (proto.h) */
 
 /* Objects whose name, uid or resourceVersion does not fit are left out whole: a cut uid would be another object. */
@@ -21,7 +22,8 @@ typedef struct {
     char name[KFX_NAME_SIZE];
     char uid[KFX_SEEN_UID_SIZE];
     char rv[KFX_SEEN_RV_SIZE];
-    char type[32]; /* spec.type; "" where there is none */
+    char type[32];                /* spec.type; "" where there is none */
+    char rotate[KFX_ROTATE_SIZE]; /* annotation rotate-storage-password, hashed; "" where there is none */
     int64_t generation;
     bool deleting;
     bool finalizer;       /* has ours */

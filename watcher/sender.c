@@ -14,26 +14,45 @@ static uint32_t config_view(const char *service, const kfx_config_seen_t *config
     return fnv(fnv(2166136261u, config->uid), config->rv) | 1;
 }
 
-static uint32_t version_view(const kfx_plane_t *plane)
+/* What of a service's words stands in the status. */
+static uint32_t record_view(const kfx_plane_t *plane)
 {
-    return plane->status && plane->status->version ? fnv(2166136261u, plane->status->version) | 1 : 0;
+    const kfx_status_t *status = plane->status;
+    if (!status || (!status->version && !status->server))
+        return 0;
+    uint32_t h = fnv(2166136261u, status->version ? status->version : "");
+    return fnv(fnv(h, "\n"), status->server ? status->server : "") | 1;
+}
+
+static uint32_t rotate_view(const char *service, const kfx_plane_t *plane)
+{
+    bool storage = strcmp(service, KFX_SERVICE_STORAGE) == 0;
+    return storage && plane->rotate[0] ? fnv(2166136261u, plane->rotate) | 1 : 0;
+}
+
+/* A server, once recorded, stays what it is: whoever chose another one meanwhile is to learn that. */
+static bool all_stand(const kfx_status_t *says, const kfx_status_t *status)
+{
+    static const kfx_status_t none = {0};
+    const kfx_status_t *s = status ? status : &none;
+    if (says->version && (!s->version || strcmp(says->version, s->version) != 0))
+        return false;
+    return !says->server || s->server;
 }
 
 bool kfx_sender_unrecorded(const kfx_plane_t *plane, size_t index)
 {
     const kfx_verdict_t *verdict = plane->views[index].verdict;
-    const char *recorded = plane->status ? plane->status->version : NULL;
-    return !plane->deleting && verdict && verdict->says->version &&
-           (!recorded || strcmp(recorded, verdict->says->version) != 0);
+    return !plane->deleting && verdict && !all_stand(verdict->says, plane->status);
 }
 
 /* The service waits for its own words to stand in the status, and now they do. */
 static bool record_landed(const kfx_plane_t *plane, const kfx_view_t *view)
 {
-    if (!view->awaits || !view->verdict || !view->verdict->says->version || !plane->status || !plane->status->version)
+    const kfx_status_t *says = view->verdict ? view->verdict->says : NULL;
+    if (!view->awaits || !says || (!says->version && !says->server))
         return false;
-    return strcmp(view->verdict->says->version, plane->status->version) == 0 &&
-           view->told_version != version_view(plane);
+    return all_stand(says, plane->status) && view->told_record != record_view(plane);
 }
 
 /* Each object has one service that writes it. */
@@ -73,7 +92,8 @@ kfx_send_t kfx_sender_decide(const kfx_plane_t *plane, size_t index, const char 
     if (plane->deleting && view->gone)
         return KFX_SEND_NOTHING;
     if (view->told_generation != plane->generation || view->told_deleting != plane->deleting || view->lost_child ||
-        view->told_config != config_view(service, config) || record_landed(plane, view) || refresh_due(plane, index))
+        view->told_config != config_view(service, config) || view->told_rotate != rotate_view(service, plane) ||
+        record_landed(plane, view) || refresh_due(plane, index))
         return KFX_SEND_NOW;
     kfx_send_t answer = KFX_SEND_NOTHING;
     for (const kfx_tracked_t *c = plane->children; c; c = c->next) {
@@ -95,7 +115,8 @@ void kfx_sender_sent(kfx_plane_t *plane, size_t index, const char *service, cons
     view->told_generation = plane->generation;
     view->told_deleting = plane->deleting;
     view->told_config = config_view(service, config);
-    view->told_version = version_view(plane);
+    view->told_record = record_view(plane);
+    view->told_rotate = rotate_view(service, plane);
     view->lost_child = false;
     view->lag = view->again = false;
     view->sent_seq = seq;

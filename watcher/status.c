@@ -27,7 +27,7 @@ kfx_status_t *kfx_status_dup(const kfx_status_t *value)
 {
     size_t size = sizeof *value + value->count * sizeof(kfx_cond_t);
     size += size_of(value->secret_ns) + size_of(value->secret_name) + size_of(value->secret_key) +
-            size_of(value->secret_in_cluster_key) + size_of(value->version);
+            size_of(value->secret_in_cluster_key) + size_of(value->version) + size_of(value->server);
     for (size_t i = 0; i < value->count; i++) {
         const kfx_cond_t *c = &value->conds[i];
         size += size_of(c->type) + size_of(c->status) + size_of(c->reason) + size_of(c->message);
@@ -41,6 +41,7 @@ kfx_status_t *kfx_status_dup(const kfx_status_t *value)
     self->secret_key = put(&at, value->secret_key);
     self->secret_in_cluster_key = put(&at, value->secret_in_cluster_key);
     self->version = put(&at, value->version);
+    self->server = put(&at, value->server);
     self->count = value->count;
     self->conds = conds;
     for (size_t i = 0; i < value->count; i++) {
@@ -74,6 +75,7 @@ kfx_status_t *kfx_status_from_json(const json_t *status)
                           .secret_key = kfx_json_str(status, "secretRef", "key"),
                           .secret_in_cluster_key = kfx_json_str(status, "secretRef", "inClusterKey"),
                           .version = kfx_json_str(status, "kubernetesVersion"),
+                          .server = kfx_json_str(status, "postgresServer"),
                           .conds = conds};
     size_t i;
     json_t *c;
@@ -114,6 +116,8 @@ json_t *kfx_status_to_json(const kfx_status_t *status)
     }
     if (status->version)
         json_object_set_new(out, "kubernetesVersion", json_string(status->version));
+    if (status->server)
+        json_object_set_new(out, "postgresServer", json_string(status->server));
     return out;
 }
 
@@ -142,7 +146,8 @@ bool kfx_status_equal(const kfx_status_t *a, const kfx_status_t *b)
         return a == b;
     if (a->observed_generation != b->observed_generation || a->count != b->count || !same(a->secret_ns, b->secret_ns) ||
         !same(a->secret_name, b->secret_name) || !same(a->secret_key, b->secret_key) ||
-        !same(a->secret_in_cluster_key, b->secret_in_cluster_key) || !same(a->version, b->version))
+        !same(a->secret_in_cluster_key, b->secret_in_cluster_key) || !same(a->version, b->version) ||
+        !same(a->server, b->server))
         return false;
     for (size_t i = 0; i < a->count; i++) {
         const kfx_cond_t *x = &a->conds[i], *y = &b->conds[i];
@@ -162,7 +167,7 @@ static uint32_t mix(uint32_t h, const char *text)
 
 uint32_t kfx_status_words(const kfx_status_t *status)
 {
-    uint32_t h = mix(2166136261u, status->version) ^ (uint32_t)status->observed_generation;
+    uint32_t h = mix(mix(2166136261u, status->version), status->server) ^ (uint32_t)status->observed_generation;
     h = mix(mix(h, status->secret_ns), status->secret_name);
     h = mix(mix(h, status->secret_key), status->secret_in_cluster_key);
     for (size_t i = 0; i < status->count; i++) {

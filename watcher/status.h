@@ -16,7 +16,7 @@ typedef struct {
 typedef struct {
     int64_t observed_generation;
     /* NULL: not there */
-    const char *secret_ns, *secret_name, *secret_key, *secret_in_cluster_key, *version;
+    const char *secret_ns, *secret_name, *secret_key, *secret_in_cluster_key, *version, *server;
     size_t count;
     const kfx_cond_t *conds;
 } kfx_status_t;

@@ -104,6 +104,7 @@ static void test_order_and_sources(void **state)
     kfx_copy(result.secret_key, sizeof result.secret_key, "kubeconfig");
     kfx_copy(result.secret_in_cluster_key, sizeof result.secret_in_cluster_key, "kubeconfig-incluster");
     kfx_copy(result.kubernetes_version, sizeof result.kubernetes_version, "v1.36.3");
+    kfx_copy(result.postgres_server, sizeof result.postgres_server, "east");
     kfx_verdict_free(&p->views[0].verdict);
     p->views[0].verdict = kfx_verdict_new(&env, &result);
     write_at(p, T0 + 1);
@@ -114,6 +115,7 @@ static void test_order_and_sources(void **state)
     assert_string_equal(kfx_status_cond(p->status, "Other")->message, "kept");
     assert_string_equal(p->status->secret_ns, "cp1-system");
     assert_string_equal(p->status->version, "v1.36.3");
+    assert_string_equal(p->status->server, "east");
 
     /* a later result that says nothing about them takes nothing away */
     say(p, 0, 2, "Ready", false, "Unavailable", "refused");
@@ -128,10 +130,12 @@ static void test_order_and_sources(void **state)
 
     /* a key that is there no more has to be taken out of the status by name */
     result.secret_key[0] = '\0';
+    kfx_copy(result.postgres_server, sizeof result.postgres_server, "west"); /* once recorded it stays */
     env.generation = 3;
     kfx_verdict_free(&p->views[0].verdict);
     p->views[0].verdict = kfx_verdict_new(&env, &result);
     write_at(p, T0 + 3);
+    assert_string_equal(p->status->server, "east");
     KFX_JSON json_t *without = kfx_status_patch(p, p->status);
     assert_true(json_is_null(kfx_json_get(without, "status", "secretRef", "key")));
     free_plane(p);

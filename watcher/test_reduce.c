@@ -25,7 +25,8 @@ static const char plane_text[] =
     "\"uid\":\"" UID "\",\"resourceVersion\":\"1015\",\"generation\":3,\"deletionTimestamp\":\"2026-11-23T22:50:00Z\","
     "\"finalizers\":[\"example.org/other\",\"kflex.kubestellar.org/finalizer\"]},"
     "\"spec\":{\"type\":\"k8s\",\"globalVars\":{\"token\":\"s3cret\"}},"
-    "\"status\":{\"observedGeneration\":2,\"kubernetesVersion\":\"v1.36.3\",\"secretRef\":{\"namespace\":\"cp1-"
+    "\"status\":{\"observedGeneration\":2,\"kubernetesVersion\":\"v1.36.3\",\"postgresServer\":\"east\",\"secretRef\":{"
+    "\"namespace\":\"cp1-"
     "system\","
     "\"name\":\"admin-kubeconfig\",\"key\":\"kubeconfig\",\"inClusterKey\":\"kubeconfig-incluster\"},\"conditions\":["
     "{\"type\":\"Synced\",\"status\":\"True\",\"reason\":\"ReconcileSuccess\",\"message\":\"\","
@@ -43,6 +44,7 @@ static void test_plane(void **state)
     assert_string_equal(p->uid, UID);
     assert_string_equal(p->rv, "1015");
     assert_string_equal(p->type, "k8s");
+    assert_string_equal(p->rotate, "");
     assert_int_equal(p->generation, 3);
     assert_true(p->deleting);
     assert_true(p->finalizer);
@@ -54,6 +56,13 @@ static void test_plane(void **state)
     const kfx_cond_t *c = kfx_status_cond(p->status, "Synced");
     assert_int_equal(c->update - c->transition, 4);
     assert_true(kfx_status_is(p->status, "HooksApplied", "False"));
+
+    json_t *annotated = json_deep_copy(object);
+    kfx_json_put(annotated, json_string("once more, today"), "metadata", "annotations", KFX_ANNOTATION_ROTATE);
+    kfx_seen_plane_t *asked = kfx_reduce_plane(annotated);
+    assert_int_equal(strlen(asked->rotate), 16);
+    kfx_seen_plane_free(asked);
+    json_decref(annotated);
 
     /* written back it is what it was */
     KFX_JSON json_t *back = kfx_status_to_json(p->status);

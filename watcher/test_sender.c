@@ -1,6 +1,7 @@
 /* What a service hears of, and what it does not: echoes of its own writes. */
 #include "base/mem.h"
 #include "watcher/intern.h"
+#include "watcher/merge.h"
 #include "watcher/sender.h"
 
 #include <setjmp.h>
@@ -372,6 +373,51 @@ static void test_order_of_versions(void **state)
     done_with();
 }
 
+static void set_server(kfx_plane_t *plane, const char *server)
+{
+    free(plane->status);
+    plane->status = kfx_status_dup(&(kfx_status_t){.server = server});
+}
+
+/* The storage agent chose a server and waits until the choice is recorded; a new password is asked for by annotation.
+ * Neither is the reconciler's business. */
+static void test_storage_words(void **state)
+{
+    (void)state;
+    kfx_plane_t *p = new_plane();
+    kfx_result_t *result = kfx_xcalloc(1, sizeof *result);
+    kfx_envelope_t env = {.outcome = KFX_OUTCOME_WAITING};
+    tell(p, RECONCILE);
+    tell(p, STORAGE);
+    kfx_copy(result->postgres_server, sizeof result->postgres_server, "east");
+    p->views[STORAGE].verdict = kfx_verdict_new(&env, result);
+    p->views[STORAGE].awaits = true;
+    done(p, STORAGE);
+    assert_true(kfx_sender_unrecorded(p, STORAGE));
+    assert_int_equal(decide(p, STORAGE), KFX_SEND_NOTHING);
+    set_server(p, "west"); /* another choice was recorded before: it is told of that one */
+    assert_false(kfx_sender_unrecorded(p, STORAGE));
+    assert_int_equal(decide(p, STORAGE), KFX_SEND_NOW);
+    kfx_digest_t *d = kfx_plane_digest(p, services[STORAGE], &config);
+    assert_string_equal(d->postgres_server, "west");
+    kfx_digest_free(d);
+    tell(p, STORAGE);
+    assert_int_equal(decide(p, STORAGE), KFX_SEND_NOTHING);
+
+    kfx_seen_plane_t asked = {.name = "cp1", .uid = "u-1", .rv = "2", .type = "k8s", .generation = 1, .rotate = "aa"};
+    asked.status = kfx_status_dup(p->status);
+    assert_true(kfx_plane_update(p, &asked));
+    assert_int_equal(decide(p, STORAGE), KFX_SEND_NOW);
+    assert_int_equal(decide(p, RECONCILE), KFX_SEND_NOTHING);
+    d = kfx_plane_digest(p, services[STORAGE], &config);
+    assert_string_equal(d->rotate, "aa");
+    kfx_digest_free(d);
+    tell(p, STORAGE);
+    assert_int_equal(decide(p, STORAGE), KFX_SEND_NOTHING);
+    free(result);
+    done_with();
+}
+
 static void test_sweep_and_purge(void **state)
 {
     (void)state;
@@ -415,6 +461,7 @@ int main(void)
         cmocka_unit_test(test_namespace_unseen),
         cmocka_unit_test(test_addresses),
         cmocka_unit_test(test_order_of_versions),
+        cmocka_unit_test(test_storage_words),
         cmocka_unit_test(test_sweep_and_purge),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
