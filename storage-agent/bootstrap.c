@@ -11,9 +11,6 @@
 #define PASSWORD_LENGTH 32
 #define SANS_MAX 16
 
-/* Lock of bootstrap, so that two agents do not make the role at once. Any number that no uid hashes to will do. */
-#define BOOTSTRAP_LOCK "7021871640258713"
-
 static void wiped(char **text)
 {
     if (*text)
@@ -131,95 +128,34 @@ int kfx_bootstrap_secrets(const kfx_bootstrap_t *self, const char *service, cons
     return *ca_pem ? 0 : -1;
 }
 
-static kfx_pg_t *connect_as(const kfx_bootstrap_t *self, const char *user, const char *password, kfx_error_t *err)
-{
-    kfx_pg_opts_t opts = {.host = self->postgres_host,
-                          .port = self->postgres_port,
-                          .database = KFX_STORAGE_DATABASE,
-                          .user = user,
-                          .password = password,
-                          .ca_pem = self->ca_pem};
-    return kfx_pg_connect(&opts, err);
-}
-
-/* Everything the agents need to work safely: true, or what is missing is said in err. */
-static int check(kfx_pg_t *pg, kfx_error_t *err)
-{
-    KFX_RESULT PGresult *result = kfx_pg_query(
-        pg,
-        "SELECT r.rolcreatedb AND r.rolcreaterole AND NOT r.rolsuper AND NOT EXISTS (SELECT FROM pg_database d"
-        " WHERE d.datname IN ('postgres', 'template1')"
-        " AND (d.datacl IS NULL OR EXISTS (SELECT FROM aclexplode(d.datacl) a WHERE a.grantee = 0)))"
-        " FROM pg_roles r WHERE r.rolname = '" KFX_STORAGE_ROLE "'",
-        err);
-    if (!result)
-        return -1;
-    if (PQntuples(result) == 1 && strcmp(PQgetvalue(result, 0, 0), "t") == 0)
-        return 0;
-    return kfx_error_set(err, KFX_E_FORBIDDEN,
-                         "role " KFX_STORAGE_ROLE " lacks rights, or PUBLIC may connect to postgres or template1");
-}
-
-/* The one place where the superuser's password is used. */
-static int make_role(const kfx_bootstrap_t *self, const char *password, kfx_error_t *err)
-{
-    WIPED char *admin = read_value(self, KFX_SECRET_ADMIN_PASSWORD, "postgres-password", err);
-    if (!admin)
-        return -1;
-    KFX_PG kfx_pg_t *pg = connect_as(self, "postgres", admin, err);
-    if (!pg) {
-        if (err && err->code == KFX_E_UNAUTHORIZED)
-            kfx_error_wrap(err,
-                           "the password in Secret %s/" KFX_SECRET_ADMIN_PASSWORD
-                           " does not fit the server: put the right one "
-                           "into the Secret, or set it with ALTER ROLE postgres PASSWORD",
-                           self->ns);
-        return -1;
-    }
-    WIPED char *verifier = kfx_pg_verifier(pg, KFX_STORAGE_ROLE, password, err);
-    WIPED char *literal = verifier ? kfx_pg_literal(pg, verifier, err) : NULL;
-    if (!literal || kfx_pg_exec(pg, "SELECT pg_advisory_lock(" BOOTSTRAP_LOCK ")", err) < 0)
-        return -1;
-    KFX_RESULT PGresult *result = kfx_pg_query(pg, "SELECT FROM pg_roles WHERE rolname = '" KFX_STORAGE_ROLE "'", err);
-    if (!result)
-        return -1;
-    KFX_FREE char *sql =
-        kfx_xasprintf("%s ROLE " KFX_STORAGE_ROLE
-                      " LOGIN NOSUPERUSER CREATEDB CREATEROLE INHERIT NOREPLICATION NOBYPASSRLS PASSWORD %s; "
-                      "REVOKE ALL ON DATABASE postgres, template1 FROM PUBLIC; "
-                      "GRANT CONNECT ON DATABASE postgres TO " KFX_STORAGE_ROLE,
-                      PQntuples(result) ? "ALTER" : "CREATE", literal);
-    int rc = kfx_pg_exec(pg, sql, err);
-    kfx_wipe(sql, strlen(sql));
-    if (rc < 0)
-        return kfx_error_wrap(err, "make role " KFX_STORAGE_ROLE);
-    kfx_log_info("role made or put right with the administrator's password", "role", KFX_STORAGE_ROLE, NULL);
-    return 0;
-}
-
-kfx_pg_t *kfx_bootstrap_connect(const kfx_bootstrap_t *self, kfx_error_t *err)
+kfx_server_t *kfx_bootstrap_server(const kfx_bootstrap_t *self, kfx_error_t *err)
 {
     kfx_error_t local = KFX_ERROR_INIT;
-
-    if (make_login(self, err) < 0)
-        return NULL;
-    WIPED char *password = read_value(self, KFX_SECRET_LOGIN, "password", err);
-    if (!password)
-        return NULL;
-    KFX_PG kfx_pg_t *pg = connect_as(self, KFX_STORAGE_ROLE, password, &local);
-    if (pg && check(pg, &local) == 0)
-        return KFX_STEAL(pg);
-    if (local.code != KFX_E_UNAUTHORIZED && local.code != KFX_E_FORBIDDEN && local.code != KFX_E_NOT_FOUND) {
+    WIPED char *password = read_value(self, KFX_SECRET_LOGIN, "password", &local);
+    if (!password && local.code == KFX_E_NOT_FOUND && make_login(self, err) == 0)
+        password = read_value(self, KFX_SECRET_LOGIN, "password", &local);
+    if (!password) {
         if (err)
             *err = local;
         return NULL;
     }
-    kfx_log_info("bootstrap with the administrator's password", "because", local.msg, NULL);
-    if (make_role(self, password, err) < 0)
-        return NULL;
-    kfx_pg_close(&pg);
-    pg = connect_as(self, KFX_STORAGE_ROLE, password, err);
-    if (!pg || check(pg, err) < 0)
-        return NULL;
-    return KFX_STEAL(pg);
+    kfx_server_t *server = kfx_xcalloc(1, sizeof *server);
+    kfx_copy(server->name, sizeof server->name, KFX_SERVER_OWN);
+    server->host = kfx_xstrdup(self->postgres_host);
+    server->port = kfx_xstrdup(self->postgres_port);
+    server->dsn_host = kfx_xstrdup(self->dsn_host);
+    server->dsn_port = kfx_xstrdup(self->dsn_port);
+    server->ca_pem = kfx_xstrdup(self->ca_pem);
+    server->role = kfx_xstrdup(KFX_STORAGE_ROLE);
+    server->password = KFX_STEAL(password);
+    return server;
+}
+
+int kfx_bootstrap_admin(const kfx_bootstrap_t *self, kfx_server_t *server, kfx_error_t *err)
+{
+    server->admin_password = read_value(self, KFX_SECRET_ADMIN_PASSWORD, "postgres-password", err);
+    if (!server->admin_password)
+        return -1;
+    server->admin = kfx_xstrdup("postgres");
+    return 0;
 }

@@ -1,27 +1,28 @@
-/* storage-agent/bootstrap.h: what has to be there once: three Secrets, the agent's own role, a closed Postgres.
+/* storage-agent/bootstrap.h: the Postgres server that KubeFlex brings: its three Secrets, and how the agents log in.
  *
  * Secrets in kubeflex-system, made with create-only requests, so that each is made once whoever comes first:
  *   postgres-postgresql      postgres-password: the superuser's; the server's first start reads it
  *   postgres-postgresql-tls  ca.crt, tls.crt, tls.key of the server
  *   kubeflex-storage-login   username, password of the role the agents work with
- * The superuser's password is used in kfx_bootstrap_role alone.
+ * The superuser's password is read only where the agents' role has to be made or put right.
  */
 #ifndef KFX_STORAGE_BOOTSTRAP_H
 #define KFX_STORAGE_BOOTSTRAP_H
 
-#include "storage-agent/pg.h"
 #include "storage-agent/secret.h"
+#include "storage-agent/server.h"
 
 #define KFX_SECRET_ADMIN_PASSWORD "postgres-postgresql"
 #define KFX_SECRET_SERVER_TLS "postgres-postgresql-tls"
 #define KFX_SECRET_LOGIN "kubeflex-storage-login"
 #define KFX_STORAGE_ROLE "kubeflex_storage"
-#define KFX_STORAGE_DATABASE "postgres" /* where the agents' sessions and locks live; holds no tenant's data */
 
 typedef struct {
     const char *ns;            /* "kubeflex-system" */
     const char *postgres_host; /* as the agent reaches it */
     const char *postgres_port;
+    const char *dsn_host; /* as kine reaches it */
+    const char *dsn_port;
     const char *ca_pem; /* set by kfx_bootstrap_secrets; NULL before */
     kfx_secrets_t secrets;
 } kfx_bootstrap_t;
@@ -31,9 +32,10 @@ typedef struct {
 int kfx_bootstrap_secrets(const kfx_bootstrap_t *self, const char *service, const char *const *extra, char **ca_pem,
                           kfx_error_t *err);
 
-/* A connection as kubeflex_storage to database postgres. Where the role is missing, refused or short of rights, or
- * PUBLIC may still connect to postgres or template1, that is put right with the superuser's password first. The error
- * of a refused password names the Secret and the remedy. */
-kfx_pg_t *kfx_bootstrap_connect(const kfx_bootstrap_t *self, kfx_error_t *err);
+/* How the agents reach it and log in; makes Secret kubeflex-storage-login where it is missing. Without the
+ * administrator's password. Fresh. */
+kfx_server_t *kfx_bootstrap_server(const kfx_bootstrap_t *self, kfx_error_t *err);
+/* Adds the administrator's password. */
+int kfx_bootstrap_admin(const kfx_bootstrap_t *self, kfx_server_t *server, kfx_error_t *err);
 
 #endif

@@ -34,8 +34,8 @@
 
 /* Names of one plane as SQL takes them. */
 typedef struct {
-    char *database, *owner, *login, *self;                     /* identifiers */
-    char *database_l, *owner_l, *login_l, *self_l, *comment_l; /* literals */
+    char *database, *owner, *login, *other, *self;                       /* identifiers */
+    char *database_l, *owner_l, *login_l, *other_l, *self_l, *comment_l; /* literals */
 } quoted_t;
 
 static void quoted_free(quoted_t *q)
@@ -43,10 +43,12 @@ static void quoted_free(quoted_t *q)
     free(q->database);
     free(q->owner);
     free(q->login);
+    free(q->other);
     free(q->self);
     free(q->database_l);
     free(q->owner_l);
     free(q->login_l);
+    free(q->other_l);
     free(q->self_l);
     free(q->comment_l);
 }
@@ -58,25 +60,27 @@ static int quote(const kfx_db_t *self, quoted_t *q, kfx_error_t *err)
     q->database = kfx_pg_identifier(self->pg, self->names->database, err);
     q->owner = kfx_pg_identifier(self->pg, self->names->owner, err);
     q->login = kfx_pg_identifier(self->pg, self->names->login, err);
+    q->other = kfx_pg_identifier(self->pg, self->names->other, err);
     q->self = kfx_pg_identifier(self->pg, self->self, err);
     q->database_l = kfx_pg_literal(self->pg, self->names->database, err);
     q->owner_l = kfx_pg_literal(self->pg, self->names->owner, err);
     q->login_l = kfx_pg_literal(self->pg, self->names->login, err);
+    q->other_l = kfx_pg_literal(self->pg, self->names->other, err);
     q->self_l = kfx_pg_literal(self->pg, self->self, err);
     q->comment_l = kfx_pg_literal(self->pg, comment, err);
-    bool ok = q->database && q->owner && q->login && q->self && q->database_l && q->owner_l && q->login_l &&
-              q->self_l && q->comment_l;
+    bool ok = q->database && q->owner && q->login && q->other && q->self && q->database_l && q->owner_l && q->login_l &&
+              q->other_l && q->self_l && q->comment_l;
     return ok ? 0 : -1;
 }
 
 kfx_db_step_t kfx_db_next(const kfx_db_state_t *s, bool deleting)
 {
     if (deleting) {
-        if (s->login && s->can_login)
+        if ((s->login && s->can_login) || (s->other && s->other_can_login))
             return KFX_DB_LOCKOUT;
         if (s->database)
             return KFX_DB_DROP;
-        return s->owner || s->login ? KFX_DB_DROP_ROLES : KFX_DB_DONE;
+        return s->owner || s->login || s->other ? KFX_DB_DROP_ROLES : KFX_DB_DONE;
     }
     if (s->database && !s->owned && s->owner)
         return KFX_DB_FOREIGN;
@@ -194,7 +198,9 @@ int kfx_db_observe(kfx_db_t *self, kfx_db_state_t *state, kfx_error_t *err)
             "SELECT o.oid IS NOT NULL, l.oid IS NOT NULL,"
             " coalesce(pg_has_role(l.oid, o.oid, 'MEMBER') AND pg_has_role(%s, o.oid, 'MEMBER')"
             "  AND pg_has_role(%s, l.oid, 'MEMBER'), false),"
-            " coalesce(l.rolcanlogin, false), coalesce(l.rolconnlimit = " LIMIT ", false), d.oid IS NOT NULL,"
+            " coalesce(l.rolcanlogin, false),"
+            " coalesce(l.rolconnlimit = " LIMIT " AND coalesce(l.rolvaliduntil, 'infinity') = 'infinity', false),"
+            " d.oid IS NOT NULL,"
             " coalesce(d.datdba = o.oid, false),"
             " coalesce(d.datacl IS NOT NULL AND d.datconnlimit = " LIMIT
             "  AND NOT EXISTS (SELECT FROM aclexplode(d.datacl) a WHERE a.grantee = 0)"
@@ -203,10 +209,13 @@ int kfx_db_observe(kfx_db_t *self, kfx_db_state_t *state, kfx_error_t *err)
             "    OR c = 'statement_timeout=" TENANT_STATEMENT_TIMEOUT "'"
             "    OR c = 'idle_in_transaction_session_timeout=" TENANT_IDLE_IN_TRANSACTION "'))"
             "  AND shobj_description(d.oid, 'pg_database') = %s, false),"
-            " coalesce(d.datallowconn, false)"
+            " coalesce(d.datallowconn, false), m.oid IS NOT NULL, coalesce(m.rolcanlogin, false),"
+            " coalesce(m.rolvaliduntil <> 'infinity', false), coalesce(m.rolvaliduntil <= now(), false),"
+            " (SELECT count(*) FROM pg_stat_activity WHERE usesysid = l.oid),"
+            " (SELECT count(*) FROM pg_stat_activity WHERE usesysid = m.oid)"
             " FROM (SELECT 1) one LEFT JOIN pg_roles o ON o.rolname = %s LEFT JOIN pg_roles l ON l.rolname = %s"
-            " LEFT JOIN pg_database d ON d.datname = %s",
-            q.self_l, q.self_l, q.comment_l, q.owner_l, q.login_l, q.database_l);
+            " LEFT JOIN pg_roles m ON m.rolname = %s LEFT JOIN pg_database d ON d.datname = %s",
+            q.self_l, q.self_l, q.comment_l, q.owner_l, q.login_l, q.other_l, q.database_l);
     if (!result)
         return -1;
     state->owner = truth(result, 0);
@@ -218,6 +227,13 @@ int kfx_db_observe(kfx_db_t *self, kfx_db_state_t *state, kfx_error_t *err)
     state->owned = truth(result, 6);
     state->settled = truth(result, 7);
     state->open = truth(result, 8);
+    state->other = truth(result, 9);
+    state->other_can_login = truth(result, 10);
+    state->other_ending = truth(result, 11);
+    state->other_ended = truth(result, 12);
+    state->sessions = strtol(PQgetvalue(result, 0, 13), NULL, 10);
+    state->other_sessions = strtol(PQgetvalue(result, 0, 14), NULL, 10);
+    self->seen = *state;
     return 0;
 }
 
@@ -277,21 +293,29 @@ static int settle(kfx_db_t *self, const quoted_t *q, kfx_error_t *err)
     return EXEC(self, err, "ALTER DATABASE %s ALLOW_CONNECTIONS true", q->database);
 }
 
+static int lock_out(kfx_db_t *self, const quoted_t *q, const kfx_db_state_t *s, kfx_error_t *err)
+{
+    if (s->login && EXEC(self, err, "ALTER ROLE %s NOLOGIN PASSWORD NULL", q->login) < 0)
+        return -1;
+    return s->other ? EXEC(self, err, "ALTER ROLE %s NOLOGIN PASSWORD NULL", q->other) : 0;
+}
+
 static int run_step(kfx_db_t *self, kfx_db_step_t step, const kfx_db_state_t *state, const quoted_t *q,
                     kfx_error_t *err)
 {
     switch (step) {
     case KFX_DB_ROLES: return make_roles(self, q, state, err);
-    case KFX_DB_LOGIN: return EXEC(self, err, "ALTER ROLE %s LOGIN CONNECTION LIMIT " LIMIT, q->login);
+    case KFX_DB_LOGIN:
+        return EXEC(self, err, "ALTER ROLE %s LOGIN CONNECTION LIMIT " LIMIT " VALID UNTIL 'infinity'", q->login);
     case KFX_DB_CREATE: return create_database(self, q, err);
     case KFX_DB_SETTLE: return settle(self, q, err);
     case KFX_DB_FOREIGN:
         return kfx_error_set(err, KFX_E_CONFLICT,
                              "database %s exists and belongs to another role than %s: rename or drop it",
                              self->names->database, self->names->owner);
-    case KFX_DB_LOCKOUT: return EXEC(self, err, "ALTER ROLE %s NOLOGIN PASSWORD NULL", q->login);
+    case KFX_DB_LOCKOUT: return lock_out(self, q, state, err);
     case KFX_DB_DROP: return drop_database(self, q, err);
-    case KFX_DB_DROP_ROLES: return EXEC(self, err, "DROP ROLE IF EXISTS %s, %s", q->login, q->owner);
+    case KFX_DB_DROP_ROLES: return EXEC(self, err, "DROP ROLE IF EXISTS %s, %s, %s", q->login, q->other, q->owner);
     case KFX_DB_DONE: break;
     }
     return 0;
@@ -331,6 +355,41 @@ int kfx_db_converge(kfx_db_t *self, bool deleting, bool *changed, kfx_error_t *e
     }
     return kfx_error_set(err, KFX_E_CONFLICT, "database %s does not come to rest: somebody else changes it too",
                          self->names->database);
+}
+
+#define RETIRE_TEXT LIMIT_TEXT(KFX_DB_RETIRE_MS)
+
+static int give_end(kfx_db_t *self, const quoted_t *q, kfx_error_t *err)
+{
+    KFX_RESULT PGresult *when = run(self, err, "SELECT now() + interval '" RETIRE_TEXT " ms' - interval '1 s'");
+    KFX_FREE char *literal = when ? kfx_pg_literal(self->pg, PQgetvalue(when, 0, 0), err) : NULL;
+    return literal ? EXEC(self, err, "ALTER ROLE %s VALID UNTIL %s", q->other, literal) : -1;
+}
+
+/* The end is the server's own note of when we looked, so that nothing has to be remembered here. */
+int kfx_db_retire(kfx_db_t *self, bool *gone, kfx_error_t *err)
+{
+    KFX_CLEANUP(quoted_free) quoted_t q = {0};
+    kfx_db_state_t s;
+    int rc = 0;
+
+    *gone = !self->seen.other;
+    if (*gone)
+        return 0;
+    if (quote(self, &q, err) < 0 || kfx_db_observe(self, &s, err) < 0)
+        return -1;
+    if (!s.other) {
+        *gone = true;
+    } else if (s.other_sessions > 0) {
+        rc = s.other_ending ? EXEC(self, err, "ALTER ROLE %s VALID UNTIL 'infinity'", q.other) : 0;
+    } else if (s.other_ended) {
+        rc = EXEC(self, err, "DROP ROLE %s", q.other);
+        *gone = rc == 0;
+        self->seen.other = !*gone;
+    } else if (!s.other_ending) {
+        rc = give_end(self, &q, err);
+    }
+    return rc < 0 ? kfx_error_wrap(err, "take login role %s away", self->names->other) : 0;
 }
 
 int kfx_db_set_password(kfx_db_t *self, const char *password, kfx_error_t *err)

@@ -9,6 +9,9 @@
  * act as the owner, full plane name as comment, and only then open deletion  no login any more, DROP DATABASE … WITH
  * (FORCE), roles dropped
  *
+ * A plane has two login roles that take turns: the one in use, and, while pods still use a password that was replaced,
+ * the other one. kfx_db_retire ends that one when nobody uses it any more.
+ *
  * All of it happens in a session that holds an advisory lock keyed by the uid. While it holds the lock the server ends
  * the session after 5 s of silence: a process that was paused for longer finds its session gone, so it cannot go on
  * beside the one that took over. One thread per kfx_db_t.
@@ -29,11 +32,15 @@ typedef struct {
     bool login;
     bool member;    /* login is a member of owner, and we of both */
     bool can_login; /* login has LOGIN … */
-    bool limited;   /* … and its connection limit */
-    bool database;  /* it exists … */
-    bool owned;     /* … and belongs to the owner role */
-    bool settled;   /* PUBLIC has nothing, limits and settings are in place */
-    bool open;      /* accepts connections */
+    bool limited;   /* … its connection limit, and no end */
+    bool other;     /* the other login role exists */
+    bool other_can_login;
+    bool other_ending, other_ended; /* it has an end, which is over */
+    long sessions, other_sessions;  /* of the login role, of the other one */
+    bool database;                  /* it exists … */
+    bool owned;                     /* … and belongs to the owner role */
+    bool settled;                   /* PUBLIC has nothing, limits and settings are in place */
+    bool open;                      /* accepts connections */
 } kfx_db_state_t;
 
 typedef enum {
@@ -59,6 +66,7 @@ typedef struct {
     const char *self;       /* the agent's role: member of what it makes, so that it may drop it */
     bool (*may)(void *arg); /* asked before each statement: false ends with FENCED */
     void *arg;
+    kfx_db_state_t seen; /* what was observed last */
 } kfx_db_t;
 
 /* CONFLICT where another session works on this uid. */
@@ -72,6 +80,11 @@ int kfx_db_unlock(kfx_db_t *self, kfx_error_t *err);
 int kfx_db_observe(kfx_db_t *self, kfx_db_state_t *state, kfx_error_t *err);
 /* Steps until DONE. Needs the lock. *changed (may be NULL) is set when a statement changed something. */
 int kfx_db_converge(kfx_db_t *self, bool deleting, bool *changed, kfx_error_t *err);
+/* Takes the other login role away where nobody uses it: *gone. Where it has no session now it gets an end some seconds
+ * from now, which is taken back if one shows up until then (a pod whose connections broke comes back within a second).
+ * To be called again after KFX_DB_RETIRE_MS. After kfx_db_converge; needs the lock. */
+#define KFX_DB_RETIRE_MS 10000
+int kfx_db_retire(kfx_db_t *self, bool *gone, kfx_error_t *err);
 /* A new password for the login role. Needs the lock. */
 int kfx_db_set_password(kfx_db_t *self, const char *password, kfx_error_t *err);
 

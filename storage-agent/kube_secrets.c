@@ -24,6 +24,14 @@ static json_t *get_secret(void *ctx, const char *ns, const char *name, kfx_error
     return answer(ctx, req, err);
 }
 
+static json_t *list_secrets(void *ctx, const char *ns, const char *selector, kfx_error_t *err)
+{
+    KFX_FREE char *query = kfx_kube_escape(selector);
+    KFX_REQUEST kfx_request_t *req =
+        kfx_request_new(KFX_GET, NULL, "/api/v1/namespaces/%s/secrets?labelSelector=%s", ns, query);
+    return answer(ctx, req, err);
+}
+
 static int create_secret(void *ctx, const char *ns, json_t *secret, kfx_error_t *err)
 {
     KFX_REQUEST kfx_request_t *req = kfx_request_new(KFX_POST, secret, "/api/v1/namespaces/%s/secrets", ns);
@@ -49,6 +57,10 @@ static json_t *get_plane(void *ctx, const char *name, kfx_error_t *err)
 
 kfx_secrets_t kfx_kube_secrets(kfx_kube_t *kube)
 {
-    return (kfx_secrets_t){
-        .get = get_secret, .create = create_secret, .apply = apply_secret, .plane = get_plane, .ctx = kube};
+    return (kfx_secrets_t){.get = get_secret,
+                           .list = list_secrets,
+                           .create = create_secret,
+                           .apply = apply_secret,
+                           .plane = get_plane,
+                           .ctx = kube};
 }

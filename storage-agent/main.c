@@ -101,10 +101,9 @@ static void *warm_up(void *arg)
 
     for (unsigned attempt = 0; !atomic_load(&agent->stop); attempt++) {
         kfx_error_t err = KFX_ERROR_INIT;
-        KFX_PG kfx_pg_t *pg = kfx_bootstrap_connect(&agent->storage.bootstrap, &err);
-        if (pg) {
-            kfx_log_info("Postgres is ready for control planes", "host", agent->storage.bootstrap.postgres_host, NULL);
-            return NULL;
+        if (kfx_storage_up(&agent->storage, &err)) {
+            kfx_log_info("Postgres is ready for control planes", NULL);
+            return NULL; /* and with the thread its session ends */
         }
         tell("Postgres is not ready", &err, last);
         kfx_pause_ms(kfx_backoff_ms(attempt, RETRY_BASE_MS, RETRY_CAP_MS));
@@ -202,15 +201,16 @@ static int run(agent_t *agent, const kfx_storage_options_t *options, kfx_error_t
     agent->storage.bootstrap = (kfx_bootstrap_t){.ns = options->ns,
                                                  .postgres_host = options->postgres_host,
                                                  .postgres_port = options->postgres_port,
+                                                 .dsn_host = options->dsn_host,
+                                                 .dsn_port = options->dsn_port,
                                                  .secrets = kfx_kube_secrets(agent->kube)};
     if (wait_for_secrets(agent, options, &ca_pem) < 0)
         return 0;
     agent->storage.bootstrap.ca_pem = ca_pem;
-    agent->storage.server =
-        (kfx_storage_server_t){.host = options->dsn_host, .port = options->dsn_port, .ca_pem = ca_pem};
     kfx_health_set_ready(false, "waiting for the keys of the bus");
     if (wait_for_keys(agent, options, &keys) < 0)
         return 0;
+    agent->storage.password_days = options->password_days;
     agent->storage.waiters_max = options->threads > 1 ? options->threads / 2 : 1;
     if (kfx_storage_init(&agent->storage, err) < 0)
         return -1;

@@ -10,7 +10,7 @@
 #include <string.h>
 
 /* Raised when the form of the Secret changes, so that all are written anew. */
-#define DSN_FORM "1"
+#define DSN_FORM "2"
 
 #define UID_DIGITS 32
 
@@ -55,8 +55,17 @@ int kfx_storage_names(const char *plane, const char *uid, kfx_storage_names_t *o
     snprintf(out->database, sizeof out->database, "%.*s_%s", KFX_PG_NAME_CUT, plane, digits);
     snprintf(out->owner, sizeof out->owner, "%s", out->database);
     snprintf(out->login, sizeof out->login, "%.*s_%s_a", KFX_PG_NAME_CUT, plane, digits);
+    snprintf(out->other, sizeof out->other, "%.*s_%s_b", KFX_PG_NAME_CUT, plane, digits);
     out->lock = lock_key(digits);
     return 0;
+}
+
+void kfx_storage_names_swap(kfx_storage_names_t *names)
+{
+    char kept[KFX_PG_NAME_SIZE];
+    memcpy(kept, names->login, sizeof kept);
+    memcpy(names->login, names->other, sizeof kept);
+    memcpy(names->other, kept, sizeof kept);
 }
 
 char *kfx_url_escape(const char *text)
@@ -141,18 +150,43 @@ bool kfx_dsn_password(const char *dsn, const kfx_storage_names_t *names, char pa
 
 void kfx_dsn_hash(const kfx_storage_names_t *names, const kfx_storage_server_t *server, char out[KFX_DSN_HASH_PART])
 {
-    KFX_FREE char *text = kfx_xasprintf(DSN_FORM "\n%s\n%s\n%s\n%s\n%s\n%s\n", names->database, names->login,
-                                        server->host, server->port, KFX_DSN_CA_FILE, server->ca_pem);
+    KFX_FREE char *text = kfx_xasprintf(DSN_FORM "\n%s\n%s\n%s\n%s\n%s\n", names->database, server->host, server->port,
+                                        KFX_DSN_CA_FILE, server->ca_pem);
     char hex[KFX_SHA256_HEX_SIZE];
     kfx_sha256_hex(text, strlen(text), hex);
     kfx_copy(out, KFX_DSN_HASH_PART, hex);
 }
 
-bool kfx_dsn_hash_matches(const char *applied, const char wanted[KFX_DSN_HASH_PART])
+const char *kfx_dsn_stamp(const char *applied)
 {
     size_t part = KFX_DSN_HASH_PART - 1;
-    if (!applied || strlen(applied) != KFX_DSN_HASH_SIZE - 1)
-        return false;
-    return strncmp(applied, wanted, part) == 0 && applied[part] == '-' &&
-           strspn(applied + part + 1, "0123456789abcdef") == KFX_DSN_HASH_SIZE - 1 - part - 1;
+    if (!applied || strlen(applied) != KFX_DSN_HASH_SIZE - 1 || applied[part] != '-')
+        return NULL;
+    const char *stamp = applied + part + 1;
+    return strspn(stamp, "0123456789abcdef") == KFX_DSN_STAMP_SIZE - 1 ? stamp : NULL;
+}
+
+bool kfx_dsn_hash_matches(const char *applied, const char wanted[KFX_DSN_HASH_PART])
+{
+    return kfx_dsn_stamp(applied) && strncmp(applied, wanted, KFX_DSN_HASH_PART - 1) == 0;
+}
+
+void kfx_dsn_stamp_make(long day, const char *rotate, const char *random5, char out[KFX_DSN_STAMP_SIZE])
+{
+    const char *request = rotate && strlen(rotate) >= KFX_DSN_STAMP_REQUEST ? rotate : "00000";
+    snprintf(out, KFX_DSN_STAMP_SIZE, "%04lx%.5s%.5s", day & 0xffff, request, random5);
+}
+
+long kfx_dsn_stamp_day(const char *stamp)
+{
+    char day[5] = "";
+    memcpy(day, stamp, 4);
+    return strtol(day, NULL, 16);
+}
+
+bool kfx_dsn_stamp_due(const char *stamp, const char *rotate, long today, long days_max)
+{
+    if (rotate && strlen(rotate) >= KFX_DSN_STAMP_REQUEST && strncmp(stamp + 4, rotate, KFX_DSN_STAMP_REQUEST) != 0)
+        return true;
+    return days_max > 0 && today - kfx_dsn_stamp_day(stamp) >= days_max;
 }

@@ -14,6 +14,7 @@
 
 #define THREADS 4
 #define THREADS_MAX 32
+#define DAYS_MAX 3650
 
 static const char usage[] =
     "Usage: kubeflex-storage-agent [OPTION]...\n"
@@ -24,6 +25,7 @@ static const char usage[] =
     "  --kubeconfig FILE       API server of the hosting cluster [in-cluster]\n"
     "  --instance NAME         who we are on the bus [POD_NAME, host name]\n"
     "  --threads N             tasks at once, each with a connection to Postgres [KFX_THREADS, 4]\n"
+    "  --password-days N       replace passwords of planes at this age [KFX_PASSWORD_DAYS, 0: never]\n"
     "  --postgres-host HOST    where the agent reaches Postgres [KFX_POSTGRES_HOST, "
     "postgres-postgresql.kubeflex-system.svc]\n"
     "  --postgres-port PORT    [KFX_POSTGRES_PORT, 5432]\n"
@@ -40,6 +42,7 @@ static const struct option options[] = {
     {"kubeconfig", required_argument, NULL, 'k'},
     {"instance", required_argument, NULL, 'i'},
     {"threads", required_argument, NULL, 't'},
+    {"password-days", required_argument, NULL, 'a'},
     {"postgres-host", required_argument, NULL, 'p'},
     {"postgres-port", required_argument, NULL, 'P'},
     {"dsn-host", required_argument, NULL, 'd'},
@@ -71,6 +74,11 @@ static int set_threads(kfx_storage_options_t *out, const char *text, kfx_error_t
     return 0;
 }
 
+static int set_days(kfx_storage_options_t *out, const char *text, kfx_error_t *err)
+{
+    return kfx_option_number("--password-days", text, 0, DAYS_MAX, &out->password_days, err);
+}
+
 static int take(int option, kfx_storage_options_t *out, kfx_error_t *err)
 {
     switch (option) {
@@ -79,6 +87,7 @@ static int take(int option, kfx_storage_options_t *out, kfx_error_t *err)
     case 'k': out->kubeconfig = optarg; return 1;
     case 'i': out->instance = optarg; return 1;
     case 't': return set_threads(out, optarg, err) < 0 ? -1 : 1;
+    case 'a': return set_days(out, optarg, err) < 0 ? -1 : 1;
     case 'p': out->postgres_host = optarg; return 1;
     case 'P': out->postgres_port = optarg; return 1;
     case 'd': out->dsn_host = optarg; return 1;
@@ -111,6 +120,9 @@ int kfx_storage_options(int argc, char **argv, kfx_storage_options_t *out, kfx_e
     };
     const char *threads = kfx_env_or("KFX_THREADS", NULL);
     if (threads && set_threads(out, threads, err) < 0)
+        return -1;
+    const char *days = kfx_env_or("KFX_PASSWORD_DAYS", NULL);
+    if (days && set_days(out, days, err) < 0)
         return -1;
     optind = 1;
     while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {

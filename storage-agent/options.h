@@ -16,6 +16,7 @@ typedef struct {
     const char *ns;                                       /* of the agent's own Secrets */
     const char *extra_names[KFX_STORAGE_EXTRA_NAMES + 1]; /* further SANs; ends with NULL */
     unsigned threads;
+    long password_days; /* 0: passwords may get any age */
 } kfx_storage_options_t;
 
 /* Strings are borrowed from argv and the environment. 1: to go on; 0: --help or --version has been answered; -1: err.

@@ -106,7 +106,11 @@ void kfx_dsn_inspect(const json_t *secret, const char *uid, const kfx_storage_na
     char *dsn = kfx_secret_value(secret, "endpoint", NULL);
     if (!dsn)
         return;
+    kfx_storage_names_t swapped = *names;
+    kfx_storage_names_swap(&swapped);
     seen->usable = kfx_dsn_password(dsn, names, seen->password);
+    if (!seen->usable)
+        seen->usable = seen->swapped = kfx_dsn_password(dsn, &swapped, seen->password);
     kfx_wipe(dsn, strlen(dsn));
     free(dsn);
 }

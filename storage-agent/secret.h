@@ -13,6 +13,8 @@
 typedef struct {
     /* NULL with NOT_FOUND where there is none. */
     json_t *(*get)(void *ctx, const char *ns, const char *name, kfx_error_t *err);
+    /* {items: […]}: those that the label selector fits. */
+    json_t *(*list)(void *ctx, const char *ns, const char *selector, kfx_error_t *err);
     /* EXISTS where there is one already; never overwrites. */
     int (*create)(void *ctx, const char *ns, json_t *secret, kfx_error_t *err);
     /* Server-side apply; the object as the API server left it. */
@@ -38,7 +40,8 @@ int kfx_random_hex(char *out, size_t n, kfx_error_t *err);
 /* What a kine-dsn Secret that is there tells. */
 typedef struct {
     bool ours;                        /* its controller is this uid */
-    bool usable;                      /* its endpoint names our login and database */
+    bool usable;                      /* its endpoint names a login of ours and our database */
+    bool swapped;                     /* … namely names->other */
     char password[KFX_PASSWORD_SIZE]; /* of the endpoint where usable: wipe it */
     char hash[32];                    /* applied-hash, "" if none */
 } kfx_dsn_seen_t;

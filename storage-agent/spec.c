@@ -46,6 +46,8 @@ int kfx_storage_spec(const json_t *plane, kfx_storage_spec_t *out, kfx_error_t *
                                 .drop = policy && strcmp(policy, "Delete") == 0};
     if (read_backend(plane, out, err) < 0)
         return -1;
+    if (read_text(kfx_json_get(storage, "server"), "server", out->server, sizeof out->server, err) < 0)
+        return -1;
     if (read_text(kfx_json_get(storage, "size"), "size", out->size, sizeof out->size, err) < 0 ||
         read_text(kfx_json_get(storage, "storageClassName"), "storageClassName", out->storage_class,
                   sizeof out->storage_class, err) < 0 ||

@@ -17,6 +17,7 @@ typedef enum {
 
 typedef struct {
     kfx_backend_t backend;
+    char server[64];         /* of the pool, where one is asked for; "" = any */
     int members;             /* of a dedicated etcd: 1 or 3 */
     char size[16];           /* of each member's volume, "2Gi" */
     char storage_class[254]; /* of the volumes; "" = the cluster's default */

@@ -24,6 +24,10 @@ static void names_of(const char *plane, const char *database, const char *login)
     assert_string_equal(names.owner, database);
     assert_string_equal(names.login, login);
     assert_true(strlen(names.login) <= 63);
+    kfx_storage_names_swap(&names);
+    assert_string_equal(names.other, login);
+    assert_memory_equal(names.login, login, strlen(login) - 1);
+    assert_int_equal(names.login[strlen(login) - 1], 'b');
 }
 
 static void test_names(void **state)
@@ -142,14 +146,41 @@ static void test_hash(void **state)
     kfx_dsn_hash(&names, &moved, b);
     assert_string_not_equal(a, b);
 
-    snprintf(text, sizeof text, "%s-0123abcd", a);
+    char stamp[KFX_DSN_STAMP_SIZE];
+    kfx_dsn_stamp_make(20782, "0123456789abcdef", "fffff", stamp);
+    snprintf(text, sizeof text, "%s-%s", a, stamp);
     assert_true(kfx_dsn_hash_matches(text, a));
     assert_false(kfx_dsn_hash_matches(text, b));
     assert_false(kfx_dsn_hash_matches(a, a));
     assert_false(kfx_dsn_hash_matches("", a));
     assert_false(kfx_dsn_hash_matches(NULL, a));
-    snprintf(text, sizeof text, "%s-0123abcX", a);
+    assert_string_equal(kfx_dsn_stamp(text), stamp);
+    assert_int_equal(kfx_dsn_stamp_day(stamp), 20782);
+    snprintf(text, sizeof text, "%s-%.13sX", a, stamp);
     assert_false(kfx_dsn_hash_matches(text, a));
+    assert_null(kfx_dsn_stamp(text));
+    snprintf(text, sizeof text, "%s-0123abcd", a); /* of an earlier form */
+    assert_false(kfx_dsn_hash_matches(text, a));
+
+    kfx_storage_names_swap(&names); /* the login role in use changes nothing else */
+    kfx_dsn_hash(&names, &server, b);
+    assert_string_equal(a, b);
+}
+
+static void test_due(void **state)
+{
+    (void)state;
+    char stamp[KFX_DSN_STAMP_SIZE];
+
+    kfx_dsn_stamp_make(20782, "", "fffff", stamp);
+    assert_false(kfx_dsn_stamp_due(stamp, "", 29999, 0)); /* any age */
+    assert_false(kfx_dsn_stamp_due(stamp, "", 20871, 90));
+    assert_true(kfx_dsn_stamp_due(stamp, "", 20872, 90));
+    assert_true(kfx_dsn_stamp_due(stamp, "0123456789abcdef", 20782, 0)); /* asked for */
+    kfx_dsn_stamp_make(20782, "0123456789abcdef", "fffff", stamp);
+    assert_false(kfx_dsn_stamp_due(stamp, "0123456789abcdef", 20782, 0)); /* and done */
+    assert_true(kfx_dsn_stamp_due(stamp, "9123456789abcdef", 20782, 0));
+    assert_false(kfx_dsn_stamp_due(stamp, "", 20782, 0)); /* the annotation was taken away */
 }
 
 int main(void)
@@ -162,6 +193,7 @@ int main(void)
         cmocka_unit_test(test_dsn_round_trip),
         cmocka_unit_test(test_dsn_of_somebody_else),
         cmocka_unit_test(test_hash),
+        cmocka_unit_test(test_due),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -5,7 +5,7 @@
 #include "base/mem.h"
 #include "storage-agent/certs.h"
 #include "storage-agent/database.h"
-#include "storage-agent/task.h"
+#include "storage-agent/shared.h"
 
 #include <openssl/pem.h>
 #include <openssl/x509v3.h>
@@ -32,7 +32,8 @@ static void test_ask(void **state)
 {
     (void)state;
     kfx_child_t space = {.kind = "Namespace", .name = "cp1-system", .owned = true};
-    kfx_child_t secret = {.kind = "Secret", .name = "kine-dsn", .owned = true, .hash = "0123456789abcdef-01234567"};
+    kfx_child_t secret = {
+        .kind = "Secret", .name = "kine-dsn", .owned = true, .hash = "0123456789abcdef-5060abcde01234"};
     kfx_child_t both[2];
 
 #define ASK(deleting) (both[0] = space, both[1] = secret, ask(deleting, both, 2))
@@ -52,7 +53,7 @@ static void test_ask(void **state)
     secret.terminating = true;
     assert_int_equal(ASK(false), KFX_ASK_SECRET);
     secret.terminating = false;
-    kfx_copy(secret.hash, sizeof secret.hash, "ffff456789abcdef-01234567");
+    kfx_copy(secret.hash, sizeof secret.hash, "ffff456789abcdef-5060abcde01234");
     assert_int_equal(ASK(false), KFX_ASK_SECRET);
     kfx_copy(secret.hash, sizeof secret.hash, "");
     assert_int_equal(ASK(false), KFX_ASK_SECRET);
@@ -118,6 +119,11 @@ static void test_steps_deleting(void **state)
     s.login = false;
     assert_int_equal(kfx_db_next(&s, true), KFX_DB_DROP_ROLES);
     s.owner = false;
+    s.other = s.other_can_login = true; /* a password is being replaced */
+    assert_int_equal(kfx_db_next(&s, true), KFX_DB_LOCKOUT);
+    s.other_can_login = false;
+    assert_int_equal(kfx_db_next(&s, true), KFX_DB_DROP_ROLES);
+    s.other = false;
     assert_int_equal(kfx_db_next(&s, true), KFX_DB_DONE);
 }
 
@@ -129,7 +135,8 @@ static void test_secret(void **state)
     kfx_dsn_seen_t seen;
 
     assert_int_equal(kfx_storage_names("cp1", UID, &names, NULL), 0);
-    KFX_SECRET json_t *secret = kfx_dsn_secret("cp1", UID, &names, &server, "pass/word", "0123456789abcdef-01234567");
+    KFX_SECRET json_t *secret =
+        kfx_dsn_secret("cp1", UID, &names, &server, "pass/word", "0123456789abcdef-5060abcde01234");
     assert_string_equal(kfx_json_str(secret, "metadata", "namespace"), "cp1-system");
     assert_string_equal(kfx_json_str(secret, "metadata", "name"), "kine-dsn");
     assert_string_equal(kfx_json_str(secret, "metadata", "labels", "kflex.kubestellar.org/controlplane"), "cp1");
@@ -141,7 +148,11 @@ static void test_secret(void **state)
     kfx_dsn_inspect(secret, UID, &names, &seen);
     assert_true(seen.ours && seen.usable);
     assert_string_equal(seen.password, "pass/word");
-    assert_string_equal(seen.hash, "0123456789abcdef-01234567");
+    assert_string_equal(seen.hash, "0123456789abcdef-5060abcde01234");
+    assert_false(seen.swapped);
+    kfx_storage_names_swap(&names);
+    kfx_dsn_inspect(secret, UID, &names, &seen); /* the names' own order is the other one */
+    assert_true(seen.ours && seen.usable && seen.swapped);
     kfx_dsn_inspect(secret, "another", &names, &seen);
     assert_false(seen.ours);
     kfx_json_put(secret, json_false(), "metadata", "ownerReferences"); /* no list at all */

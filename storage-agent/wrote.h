@@ -13,7 +13,8 @@
 
 typedef struct {
     pthread_mutex_t mutex;
-    json_t *hashes; /* uid -> applied-hash, "" while it is open which one stands */
+    json_t *settled; /* uid -> applied-hash whose password is the only one: no role of an older one is left */
+    json_t *hashes;  /* uid -> applied-hash, "" while it is open which one stands */
 } kfx_wrote_t;
 
 void kfx_wrote_init(kfx_wrote_t *self);
@@ -22,5 +23,8 @@ void kfx_wrote_clear(kfx_wrote_t *self);
 void kfx_wrote_note(kfx_wrote_t *self, const char *uid, const char *hash);
 /* The digest shows a Secret that is not what we left there. */
 bool kfx_wrote_other(kfx_wrote_t *self, const char *uid, const char *hash);
+/* This process has seen that no other password than that Secret's lets in. */
+void kfx_wrote_settle(kfx_wrote_t *self, const char *uid, const char *hash);
+bool kfx_wrote_settled(kfx_wrote_t *self, const char *uid, const char *hash);
 
 #endif

@@ -117,6 +117,8 @@ REFUSED = {
         get secrets/k8s-certs -n PLANE
         get secrets/admin-kubeconfig -n PLANE
         list secrets -A
+        list secrets -n kubeflex-system
+        patch secrets -n kubeflex-storage
         delete secrets/kine-dsn -n PLANE
         list controlplanes
         patch controlplanes -A
@@ -352,7 +354,7 @@ def rules_for(name, namespace):
 def check_nothing_else():
     """The API server's own list of each account's rights, which also has what comes by groups, has nothing more."""
     table, accounts = documented()
-    places = [SYSTEM, "default", plane_namespace()]
+    places = [SYSTEM, "kubeflex-storage", "default", plane_namespace()]
     for namespace in places:
         # What every ServiceAccount may, by groups: an account that nobody made has just that.
         everybody = rules_for(user(f"{namespace}:nobody-made-this"), namespace)

@@ -138,7 +138,7 @@ int main(int argc, char **argv)
     dir = argv[1];
     kfx_child_t children[] = {
         {.kind = "Namespace", .name = "cp1-system", .uid = "n1", .rv = "7", .owned = true},
-        {.kind = "Secret", .name = "kine-dsn", .hash = "0011223344556677-89abcdef", .ready = true}};
+        {.kind = "Secret", .name = "kine-dsn", .hash = "0011223344556677-512eabcde12345", .ready = true}};
     kfx_digest_t digest = {.type = "k8s", .count = KFX_COUNT(children), .children = children};
     zframe_t *payload = kfx_digest_encode(&digest);
     kfx_result_t *result = kfx_xcalloc(1, sizeof(*result));

@@ -24,8 +24,8 @@ int fixture_setup(void **state)
     kfx_error_t err = KFX_ERROR_INIT;
 
     fx->store = store_new();
-    fx->storage.bootstrap =
-        (kfx_bootstrap_t){.ns = NS, .postgres_host = "127.0.0.1", .secrets = store_secrets(fx->store)};
+    fx->storage.bootstrap = (kfx_bootstrap_t){
+        .ns = NS, .postgres_host = "127.0.0.1", .dsn_host = "127.0.0.1", .secrets = store_secrets(fx->store)};
     if (kfx_bootstrap_secrets(&fx->storage.bootstrap, "postgres-postgresql", extra, &fx->ca_pem, &err) < 0)
         fail_msg("%s", err.msg);
     KFX_SECRET json_t *password = store_get(fx->store, NS, KFX_SECRET_ADMIN_PASSWORD);
@@ -37,7 +37,7 @@ int fixture_setup(void **state)
     pg_server_start(&fx->server);
     fx->storage.bootstrap.postgres_port = fx->server.port;
     fx->storage.bootstrap.ca_pem = fx->ca_pem;
-    fx->storage.server = (kfx_storage_server_t){.host = "127.0.0.1", .port = fx->server.port, .ca_pem = fx->ca_pem};
+    fx->storage.bootstrap.dsn_port = fx->server.port;
     fx->storage.waiters_max = 4;
     if (kfx_storage_init(&fx->storage, &err) < 0)
         fail_msg("%s", err.msg);
@@ -50,10 +50,36 @@ int fixture_teardown(void **state)
     fixture_t *fx = *state;
     kfx_storage_close(&fx->storage);
     pg_server_remove(&fx->server);
+    if (fx->second.port[0])
+        pg_server_remove(&fx->second);
     store_destroy(&fx->store);
     free(fx->ca_pem);
     free(fx);
     return 0;
+}
+
+void fixture_second(fixture_t *fx)
+{
+    KFX_SECRET json_t *tls = store_get(fx->store, NS, KFX_SECRET_SERVER_TLS);
+    KFX_FREE char *cert = kfx_secret_value(tls, "tls.crt", NULL);
+    KFX_FREE char *key = kfx_secret_value(tls, "tls.key", NULL);
+    pg_server_make(&fx->second, "Eastern-Admin-1", cert, key);
+    pg_server_start(&fx->second);
+    json_t *secret = kfx_secret_new(KFX_POOL_NAMESPACE, "east", "Opaque");
+    kfx_json_put(secret, json_string(KFX_POOL_LABEL_VALUE), "metadata", "labels", KFX_POOL_LABEL);
+    kfx_secret_set(secret, "host", "127.0.0.1");
+    kfx_secret_set(secret, "port", fx->second.port);
+    kfx_secret_set(secret, "ca.crt", fx->ca_pem);
+    kfx_secret_set(secret, "username", "agents");
+    kfx_secret_set(secret, "password", "Eastern-Agents-1");
+    kfx_secret_set(secret, "admin-password", "Eastern-Admin-1");
+    kfx_secrets_t secrets = store_secrets(fx->store);
+    assert_int_equal(secrets.create(secrets.ctx, KFX_POOL_NAMESPACE, secret, NULL), 0);
+}
+
+kfx_pg_t *agent_connect(fixture_t *fx, kfx_error_t *err)
+{
+    return kfx_pool_connect(&fx->storage.pool, KFX_SERVER_OWN, err);
 }
 
 plane_t plane_new(fixture_t *fx, const char *name)
@@ -80,6 +106,8 @@ void plane_result(plane_t *plane, bool deleting, kfx_result_t *result)
 {
     kfx_child_t children[2];
     kfx_digest_t digest = {.type = "k8s", .deleting = deleting, .children = children};
+    kfx_copy(digest.postgres_server, sizeof digest.postgres_server, plane->recorded);
+    kfx_copy(digest.rotate, sizeof digest.rotate, plane->rotate);
     KFX_FREE char *ns = kfx_xasprintf("%s-system", plane->name);
 
     memset(children, 0, sizeof children);
@@ -127,7 +155,16 @@ void crash(fixture_t *fx)
 
 void plane_names(plane_t *plane, kfx_storage_names_t *names)
 {
+    kfx_dsn_seen_t seen;
+    KFX_FREE char *ns = kfx_xasprintf("%s-system", plane->name);
+    KFX_SECRET json_t *secret = store_get(plane->fx->store, ns, "kine-dsn");
+
     assert_int_equal(kfx_storage_names(plane->name, plane->uid, names, NULL), 0);
+    if (!secret)
+        return;
+    kfx_dsn_inspect(secret, plane->uid, names, &seen);
+    if (seen.ours && seen.swapped)
+        kfx_storage_names_swap(names);
 }
 
 bool plane_password(plane_t *plane, char password[KFX_PASSWORD_SIZE])
@@ -147,6 +184,11 @@ bool plane_password(plane_t *plane, char password[KFX_PASSWORD_SIZE])
 
 kfx_pg_t *plane_connect(plane_t *plane, const char *database, kfx_error_t *err)
 {
+    return plane_connect_to(plane, &plane->fx->server, database, err);
+}
+
+kfx_pg_t *plane_connect_to(plane_t *plane, const pg_server_t *server, const char *database, kfx_error_t *err)
+{
     kfx_storage_names_t names;
     char password[KFX_PASSWORD_SIZE];
 
@@ -156,7 +198,7 @@ kfx_pg_t *plane_connect(plane_t *plane, const char *database, kfx_error_t *err)
         return NULL;
     }
     kfx_pg_opts_t opts = {.host = "127.0.0.1",
-                          .port = plane->fx->server.port,
+                          .port = server->port,
                           .user = names.login,
                           .password = password,
                           .database = database ? database : names.database,
@@ -166,11 +208,18 @@ kfx_pg_t *plane_connect(plane_t *plane, const char *database, kfx_error_t *err)
 
 kfx_pg_t *admin(fixture_t *fx, const char *database)
 {
-    KFX_SECRET json_t *secret = store_get(fx->store, NS, KFX_SECRET_ADMIN_PASSWORD);
-    KFX_FREE char *password = kfx_secret_value(secret, "postgres-password", NULL);
+    return admin_of(fx, &fx->server, database);
+}
+
+kfx_pg_t *admin_of(fixture_t *fx, const pg_server_t *server, const char *database)
+{
+    bool own = server == &fx->server;
+    KFX_SECRET json_t *secret =
+        own ? store_get(fx->store, NS, KFX_SECRET_ADMIN_PASSWORD) : store_get(fx->store, KFX_POOL_NAMESPACE, "east");
+    KFX_FREE char *password = kfx_secret_value(secret, own ? "postgres-password" : "admin-password", NULL);
     kfx_error_t err = KFX_ERROR_INIT;
     kfx_pg_opts_t opts = {.host = "127.0.0.1",
-                          .port = fx->server.port,
+                          .port = server->port,
                           .user = "postgres",
                           .password = password,
                           .database = database,

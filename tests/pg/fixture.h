@@ -12,6 +12,7 @@
 
 typedef struct {
     pg_server_t server;
+    pg_server_t second; /* in the pool as "east", where a test asked for it */
     store_t *store;
     kfx_storage_t storage;
     char *ca_pem;
@@ -20,17 +21,21 @@ typedef struct {
 
 int fixture_setup(void **state);
 int fixture_teardown(void **state);
+/* One more server, in the pool under the name "east", with an administrator's password in its Secret. */
+void fixture_second(fixture_t *fx);
 
 /* One plane as the watcher would tell of it. */
 typedef struct {
     fixture_t *fx;
     const char *name;
     char uid[37];
-    int generation;  /* of the ControlPlane, where it matters */
-    json_t *spec;    /* NULL: it says nothing of its storage */
-    bool space;      /* the digest shows the Namespace … */
-    bool secret;     /* … and the Secret as it stands in the store */
-    atomic_int left; /* statements and writes it may still make; < 0: as many as it likes */
+    int generation;       /* of the ControlPlane, where it matters */
+    json_t *spec;         /* NULL: it says nothing of its storage */
+    bool space;           /* the digest shows the Namespace … */
+    const char *recorded; /* status.postgresServer; NULL: nothing yet */
+    const char *rotate;   /* as in kfx_digest_t; NULL: nothing is asked for */
+    bool secret;          /* … and the Secret as it stands in the store */
+    atomic_int left;      /* statements and writes it may still make; < 0: as many as it likes */
     atomic_int asked;
 } plane_t;
 
@@ -40,14 +45,20 @@ kfx_outcome_t plane_run(plane_t *plane, bool deleting);
 void plane_result(plane_t *plane, bool deleting, kfx_result_t *result);
 /* The process ends here: its connection breaks, nothing else is kept. */
 void crash(fixture_t *fx);
+/* With the login role first that the plane's DSN names. */
+void plane_names(plane_t *plane, kfx_storage_names_t *names);
 /* The password in the plane's DSN; false without a usable Secret. */
 bool plane_password(plane_t *plane, char password[KFX_PASSWORD_SIZE]);
 /* A session as the plane's login, as kine would have it. NULL with err. */
 kfx_pg_t *plane_connect(plane_t *plane, const char *database, kfx_error_t *err);
-void plane_names(plane_t *plane, kfx_storage_names_t *names);
+/* On the other server. */
+kfx_pg_t *plane_connect_to(plane_t *plane, const pg_server_t *server, const char *database, kfx_error_t *err);
 
+/* A session as the agents, the caller's own. NULL with err. */
+kfx_pg_t *agent_connect(fixture_t *fx, kfx_error_t *err);
 /* A session as the superuser to a database, for looking and for mischief. */
 kfx_pg_t *admin(fixture_t *fx, const char *database);
+kfx_pg_t *admin_of(fixture_t *fx, const pg_server_t *server, const char *database);
 /* First column of the first row, fresh; "" where there is no row. Fails the test on an error. */
 char *ask_sql(kfx_pg_t *pg, const char *fmt, ...) KFX_PRINTF(2, 3);
 long count_sql(kfx_pg_t *pg, const char *fmt, ...) KFX_PRINTF(2, 3);

@@ -167,7 +167,13 @@ void pg_server_start(pg_server_t *self)
                           "-c",
                           "max_connections=60",
                           NULL};
-    self->pid = spawn(self, argv);
+    int life[2];
+    if (pipe(life) < 0)
+        die("pipe");
+    fcntl(life[0], F_SETFD, FD_CLOEXEC);
+    self->pid = spawn(self, argv); /* every process of the server inherits life[1] */
+    close(life[1]);
+    self->life = life[0];
     int64_t deadline = kfx_now_ms() + START_MS;
     while (!answers(self)) {
         int status;
@@ -185,6 +191,11 @@ static void end(pg_server_t *self, int number)
     if (self->pid > 0) {
         kill(self->pid, number);
         waitpid(self->pid, NULL, 0);
+        /* A killed postmaster's children go on for a moment, and serve whoever is connected. */
+        struct pollfd pfd = {.fd = self->life, .events = POLLIN};
+        if (poll(&pfd, 1, START_MS) != 1)
+            die("the server's processes do not end");
+        close(self->life);
     }
     self->pid = 0;
 }

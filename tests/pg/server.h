@@ -10,6 +10,7 @@ typedef struct {
     char dir[64]; /* data in dir/data, log in dir/log */
     char port[8];
     pid_t pid; /* 0: not running */
+    int life;  /* ends when the last of its processes has ended */
     uid_t uid; /* the server refuses to be root */
     gid_t gid;
 } pg_server_t;
@@ -20,7 +21,7 @@ bool pg_server_available(void);
 void pg_server_make(pg_server_t *self, const char *password, const char *cert_pem, const char *key_pem);
 void pg_server_start(pg_server_t *self); /* returns once it serves */
 void pg_server_stop(pg_server_t *self);  /* fast shutdown, waits */
-void pg_server_kill(pg_server_t *self);  /* SIGKILL of the postmaster */
+void pg_server_kill(pg_server_t *self);  /* SIGKILL of the postmaster; waits until its children are gone too */
 void pg_server_remove(pg_server_t *self);
 /* The whole log; caller frees. */
 char *pg_server_log(const pg_server_t *self);

@@ -71,6 +71,27 @@ static json_t *get_secret(void *ctx, const char *ns, const char *name, kfx_error
     return secret;
 }
 
+static json_t *list_secrets(void *ctx, const char *ns, const char *selector, kfx_error_t *err)
+{
+    store_t *self = ctx;
+    KFX_FREE char *key = kfx_xstrdup(selector);
+    char *value = strchr(key, '=');
+    json_t *items = json_array(), *secret;
+    const char *path;
+    size_t len = strlen(ns);
+
+    (void)err;
+    *value++ = '\0';
+    pthread_mutex_lock(&self->mutex);
+    json_object_foreach (self->objects, path, secret) {
+        const char *label = kfx_json_str(secret, "metadata", "labels", key);
+        if (strncmp(path, ns, len) == 0 && path[len] == '/' && label && strcmp(label, value) == 0)
+            json_array_append_new(items, json_deep_copy(secret));
+    }
+    pthread_mutex_unlock(&self->mutex);
+    return json_pack("{s:o}", "items", items);
+}
+
 static int create_secret(void *ctx, const char *ns, json_t *secret, kfx_error_t *err)
 {
     store_t *self = ctx;
@@ -148,8 +169,12 @@ void store_destroy(store_t **self_p)
 
 kfx_secrets_t store_secrets(store_t *self)
 {
-    return (kfx_secrets_t){
-        .get = get_secret, .create = create_secret, .apply = apply_secret, .plane = get_plane, .ctx = self};
+    return (kfx_secrets_t){.get = get_secret,
+                           .list = list_secrets,
+                           .create = create_secret,
+                           .apply = apply_secret,
+                           .plane = get_plane,
+                           .ctx = self};
 }
 
 void store_delete(store_t *self, const char *ns, const char *name)
@@ -158,6 +183,13 @@ void store_delete(store_t *self, const char *ns, const char *name)
     key_of(key, ns, name);
     pthread_mutex_lock(&self->mutex);
     json_object_del(self->objects, key);
+    pthread_mutex_unlock(&self->mutex);
+}
+
+void store_put(store_t *self, const char *ns, json_t *secret)
+{
+    pthread_mutex_lock(&self->mutex);
+    put_object(self, ns, secret);
     pthread_mutex_unlock(&self->mutex);
 }
 

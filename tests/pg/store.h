@@ -14,6 +14,8 @@ kfx_secrets_t store_secrets(store_t *self);
 json_t *store_get(store_t *self, const char *ns, const char *name); /* fresh copy or NULL */
 /* The ControlPlane of that name; spec is consumed, NULL: one that says nothing of its storage. */
 void store_plane(store_t *self, const char *name, const char *uid, int generation, json_t *spec);
+/* As whoever wrote it: secret is consumed. */
+void store_put(store_t *self, const char *ns, json_t *secret);
 void store_delete(store_t *self, const char *ns, const char *name);
 void store_set(store_t *self, const char *ns, const char *name, const char *key, const char *value);
 /* The next n calls of apply fail as an API server that is away. */

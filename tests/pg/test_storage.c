@@ -54,7 +54,7 @@ static void test_bootstrap(void **state)
 {
     fixture_t *fx = *state;
     kfx_error_t err = KFX_ERROR_INIT;
-    KFX_PG kfx_pg_t *pg = kfx_bootstrap_connect(&fx->storage.bootstrap, &err);
+    KFX_PG kfx_pg_t *pg = agent_connect(fx, &err);
     if (!pg)
         fail_msg("%s", err.msg);
     KFX_FREE char *role = ask_sql(pg, "SELECT current_user");
@@ -70,20 +70,20 @@ static void test_bootstrap(void **state)
     KFX_SECRET json_t *secret = store_get(fx->store, NS, KFX_SECRET_ADMIN_PASSWORD);
     KFX_FREE char *password = kfx_secret_value(secret, "postgres-password", NULL);
     store_set(fx->store, NS, KFX_SECRET_ADMIN_PASSWORD, "postgres-password", "wrong");
-    KFX_PG kfx_pg_t *again = kfx_bootstrap_connect(&fx->storage.bootstrap, &err);
+    KFX_PG kfx_pg_t *again = agent_connect(fx, &err);
     assert_non_null(again);
     /* Where it is, and is wrong, the message says which Secret to look at. */
     store_set(fx->store, NS, KFX_SECRET_LOGIN, "password", "lost");
-    assert_null(kfx_bootstrap_connect(&fx->storage.bootstrap, &err));
+    assert_null(agent_connect(fx, &err));
     assert_int_equal(err.code, KFX_E_UNAUTHORIZED);
     assert_non_null(strstr(err.msg, "Secret kubeflex-system/postgres-postgresql"));
     store_set(fx->store, NS, KFX_SECRET_ADMIN_PASSWORD, "postgres-password", password);
-    KFX_PG kfx_pg_t *healed = kfx_bootstrap_connect(&fx->storage.bootstrap, &err);
+    KFX_PG kfx_pg_t *healed = agent_connect(fx, &err);
     assert_non_null(healed);
     /* Somebody opens postgres to all: the next connection closes it. */
     KFX_PG kfx_pg_t *super = admin(fx, "postgres");
     do_sql(super, "GRANT CONNECT ON DATABASE template1 TO PUBLIC");
-    KFX_PG kfx_pg_t *closed = kfx_bootstrap_connect(&fx->storage.bootstrap, &err);
+    KFX_PG kfx_pg_t *closed = agent_connect(fx, &err);
     assert_non_null(closed);
     assert_int_equal(count_sql(super, "SELECT count(*) FROM pg_database d, aclexplode(d.datacl) a WHERE a.grantee = 0"
                                       " AND d.datname = 'template1'"),
@@ -292,6 +292,7 @@ static void test_late_secret(void **state)
     kfx_storage_names_t names;
     kfx_error_t err = KFX_ERROR_INIT;
     kfx_secrets_t secrets = store_secrets(fx->store);
+    kfx_storage_server_t server = {.host = "127.0.0.1", .port = fx->server.port, .ca_pem = fx->ca_pem};
 
     create(&plane);
     plane_names(&plane, &names);
@@ -303,7 +304,7 @@ static void test_late_secret(void **state)
     memcpy(hash + KFX_DSN_HASH_PART, "0123abcd", 8);
     KFX_SECRET json_t *late =
         secrets.apply(secrets.ctx, "late-system", "kubeflex-late",
-                      kfx_dsn_secret(plane.name, plane.uid, &names, &fx->storage.server, "longforgotten", hash), &err);
+                      kfx_dsn_secret(plane.name, plane.uid, &names, &server, "longforgotten", hash), &err);
     assert_non_null(late);
     assert_null(plane_connect(&plane, NULL, &err));
 
@@ -499,7 +500,7 @@ static void test_paused_agent(void **state)
 
     create(&plane);
     plane_names(&plane, &names);
-    KFX_PG kfx_pg_t *pg = kfx_bootstrap_connect(&fx->storage.bootstrap, &err);
+    KFX_PG kfx_pg_t *pg = agent_connect(fx, &err);
     kfx_db_t db = {
         .pg = pg, .names = &names, .plane = plane.name, .uid = plane.uid, .self = KFX_STORAGE_ROLE, .may = always};
     assert_int_equal(kfx_db_lock(&db, &err), 0);
@@ -525,7 +526,7 @@ static void hold(held_t *self, fixture_t *fx, const char *name)
     self->plane = plane_new(fx, name);
     create(&self->plane);
     plane_names(&self->plane, &self->names);
-    self->pg = kfx_bootstrap_connect(&fx->storage.bootstrap, &err);
+    self->pg = agent_connect(fx, &err);
     self->db = (kfx_db_t){.pg = self->pg,
                           .names = &self->names,
                           .plane = self->plane.name,
