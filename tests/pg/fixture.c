@@ -1,6 +1,7 @@
 /* tests/pg/fixture.c: see fixture.h. */
 #include "tests/pg/fixture.h"
 
+#include "base/buf.h"
 #include "base/file.h"
 #include "base/json.h"
 #include "base/log.h"
@@ -95,6 +96,11 @@ static bool may(void *arg)
     plane_t *plane = arg;
     atomic_fetch_add(&plane->asked, 1);
     int left = atomic_load(&plane->left);
+    if (left == 0 && plane->at_zero) {
+        atomic_store(&plane->left, -1);
+        plane->at_zero(plane);
+        return true;
+    }
     if (left == 0)
         return false;
     if (left > 0)
@@ -267,4 +273,19 @@ void do_sql(kfx_pg_t *pg, const char *fmt, ...)
     va_start(args, fmt);
     PQclear(query(pg, fmt, args));
     va_end(args);
+}
+
+char *fixture_fill(const char *form, const char *a, const char *b, const char *c, const char *d)
+{
+    const char *with[] = {a, b, c, d};
+    kfx_buf_t out = KFX_BUF_INIT(4096);
+    for (const char *at = form; *at;) {
+        if (at[0] == '%' && at[1] >= '1' && at[1] <= '4' && at[2] == '$' && at[3] == 's') {
+            kfx_buf_adds(&out, with[at[1] - '1']);
+            at += 4;
+        } else {
+            kfx_buf_add(&out, at++, 1);
+        }
+    }
+    return kfx_buf_steal(&out, NULL);
 }

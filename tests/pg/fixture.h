@@ -25,7 +25,7 @@ int fixture_teardown(void **state);
 void fixture_second(fixture_t *fx);
 
 /* One plane as the watcher would tell of it. */
-typedef struct {
+typedef struct plane {
     fixture_t *fx;
     const char *name;
     char uid[37];
@@ -37,6 +37,7 @@ typedef struct {
     bool secret;          /* … and the Secret as it stands in the store */
     atomic_int left;      /* statements and writes it may still make; < 0: as many as it likes */
     atomic_int asked;
+    void (*at_zero)(struct plane *plane); /* called when none is left, instead of stopping it */
 } plane_t;
 
 plane_t plane_new(fixture_t *fx, const char *name); /* a uid of its own */
@@ -63,5 +64,7 @@ kfx_pg_t *admin_of(fixture_t *fx, const pg_server_t *server, const char *databas
 char *ask_sql(kfx_pg_t *pg, const char *fmt, ...) KFX_PRINTF(2, 3);
 long count_sql(kfx_pg_t *pg, const char *fmt, ...) KFX_PRINTF(2, 3);
 void do_sql(kfx_pg_t *pg, const char *fmt, ...) KFX_PRINTF(2, 3);
+/* form with %1$s to %4$s replaced, fresh. */
+char *fixture_fill(const char *form, const char *a, const char *b, const char *c, const char *d);
 
 #endif
