@@ -7,12 +7,14 @@
 #include "base/mem.h"
 #include "cli/creation.h"
 #include "cli/kubefile.h"
+#include "cli/spec.h"
 #include "kube/build.h"
 #include "kube/screen.h"
 
 #include <string.h>
 
 #define TOKEN_SECONDS_MIN 600 /* the API server's own limit */
+#define TOKEN_SECONDS 31536000
 #define TOKEN_MAX (1U << 20)
 
 typedef struct {
@@ -31,14 +33,16 @@ static void clear(adoption_t *self)
     free(self->text);
 }
 
-static int check_options(const kfx_opts_t *opts, kfx_error_t *err)
+static int check_options(kfx_opts_t *opts, kfx_error_t *err)
 {
+    if (!opts->expiration_seconds)
+        opts->expiration_seconds = TOKEN_SECONDS;
     if (!opts->adopted_context || !*opts->adopted_context)
         return kfx_error_set(err, KFX_E_INVALID, "name the context of the cluster to adopt: --adopted-context CONTEXT");
     if (opts->expiration_seconds < TOKEN_SECONDS_MIN)
         return kfx_error_set(err, KFX_E_INVALID, "--expiration-seconds %lld: a token lives for %d seconds at least",
                              (long long)opts->expiration_seconds, TOKEN_SECONDS_MIN);
-    return kfx_creation_check_hook(opts, err);
+    return 0;
 }
 
 /* What KubeFlex would refuse later is said here, where it can be changed. */
@@ -146,7 +150,21 @@ static void drop_secret(kfx_creation_t *self, const adoption_t *adoption)
                      adoption->secret, why.msg);
 }
 
-static int adopt(kfx_creation_t *self, const adoption_t *adoption, kfx_error_t *err)
+/* The ControlPlane; what is wrong with its flags is found before anything is written. Fresh. */
+static json_t *build_manifest(const kfx_opts_t *opts, const char *name, const char *secret, kfx_error_t *err)
+{
+    json_t *spec = json_pack("{s:s, s:I, s:{s:s, s:s, s:s}}", "type", "external", "tokenExpirationSeconds",
+                             (json_int_t)opts->expiration_seconds, "bootstrapSecretRef", "name", secret, "namespace",
+                             KFX_SYSTEM_NAMESPACE, "inClusterKey", KFX_KEY_BOOTSTRAP);
+    json_t *manifest = json_pack("{s:s, s:s, s:{s:s}, s:o}", "apiVersion", KFX_API_VERSION, "kind", "ControlPlane",
+                                 "metadata", "name", name, "spec", spec);
+    if (kfx_spec_add_hooks(opts, spec, err) == 0)
+        return manifest;
+    json_decref(manifest);
+    return NULL;
+}
+
+static int adopt(kfx_creation_t *self, const adoption_t *adoption, json_t *manifest, kfx_error_t *err)
 {
     kfx_cli_t *cli = self->cli;
     kfx_plane_t there;
@@ -157,14 +175,15 @@ static int adopt(kfx_creation_t *self, const adoption_t *adoption, kfx_error_t *
             self->name);
     if (put_secret(self, adoption, err) < 0)
         return -1;
-    json_t *spec = json_pack("{s:s, s:I, s:{s:s, s:s, s:s}}", "type", "external", "tokenExpirationSeconds",
-                             (json_int_t)cli->opts.expiration_seconds, "bootstrapSecretRef", "name", adoption->secret,
-                             "namespace", KFX_SYSTEM_NAMESPACE, "inClusterKey", KFX_KEY_BOOTSTRAP);
-    if (kfx_creation_post(self, kfx_creation_manifest(&cli->opts, self->name, spec), err) < 0) {
+    if (kfx_creation_post(self, json_incref(manifest), err) < 0) {
         drop_secret(self, adoption);
         return -1;
     }
     kfx_out_step(&cli->out, -1, "Adopting control plane %s of type external ...", self->name);
+    if (!kfx_creation_waits(&cli->opts)) {
+        kfx_out_line(&cli->out, "Not waiting: `kflex list --watch` shows it");
+        return 0;
+    }
     if (kfx_creation_wait(self, err) < 0)
         return -1;
     kfx_out_step(&cli->out, kfx_now_ms() - self->start, "Adopted %s. `kflex ctx %s` switches to it", adoption->server,
@@ -180,13 +199,16 @@ int kfx_cmd_adopt(kfx_cli_t *cli, kfx_error_t *err)
         read_adopted(cli, &adoption, err) < 0)
         return -1;
     snprintf(adoption.secret, sizeof adoption.secret, "%s-bootstrap", name);
+    KFX_JSON json_t *manifest = build_manifest(&cli->opts, name, adoption.secret, err);
+    if (!manifest)
+        return -1;
     kfx_creation_t *self = kfx_xcalloc(1, sizeof *self);
     self->cli = cli;
     self->name = name;
     self->start = kfx_now_ms();
     int rc = kfx_hosting_open(cli, &self->hosting, err);
     if (rc == 0)
-        rc = adopt(self, &adoption, err);
+        rc = adopt(self, &adoption, manifest, err);
     kfx_hosting_close(&self->hosting);
     free(self);
     return rc;

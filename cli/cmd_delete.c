@@ -1,4 +1,4 @@
-/* kflex delete: DELETE the ControlPlane, wait until it and its Namespace are gone, tidy the kubeconfig. */
+/* kflex delete: DELETE the ControlPlanes, wait until they and their Namespaces are gone, tidy the kubeconfig. */
 #include "cli/cli.h"
 
 #include "base/clock.h"
@@ -11,14 +11,16 @@
 #include "cli/wait.h"
 
 #include <string.h>
+#include <strings.h>
 
 typedef struct {
     kfx_cli_t *cli;
-    kfx_hosting_t hosting;
-    const char *name;
+    const kfx_hosting_t *hosting;
+    char *name;
     char ns[KFX_NAME_SIZE];
     kfx_plane_t plane;
     int64_t start;
+    bool sent; /* the DELETE was accepted */
     bool plane_gone, ns_gone;
     char why[512]; /* the last message of a condition that is False */
 } delete_t;
@@ -95,7 +97,7 @@ static int send_delete(delete_t *self, kfx_error_t *err)
                              self->plane.uid);
     KFX_REQUEST kfx_request_t *req = kfx_request_new(KFX_DELETE, body, "%s/%s", KFX_CONTROLPLANES_PATH, escaped);
     kfx_error_t why = KFX_ERROR_INIT;
-    if (kfx_kube_call(self->hosting.kube, req, &why) == 0 || why.code == KFX_E_NOT_FOUND)
+    if (kfx_kube_call(self->hosting->kube, req, &why) == 0 || why.code == KFX_E_NOT_FOUND)
         return 0;
     if (why.code == KFX_E_CONFLICT)
         return kfx_error_set(
@@ -105,13 +107,13 @@ static int send_delete(delete_t *self, kfx_error_t *err)
             self->name);
     if (err)
         *err = why;
-    return kfx_hosting_explain(&self->hosting, err);
+    return kfx_hosting_explain(self->hosting, err);
 }
 
 static int explain_wait(const delete_t *self, kfx_error_t *err)
 {
     kfx_error_t was = *err;
-    const char *host = self->hosting.context;
+    const char *host = self->hosting->context;
     if (was.code == KFX_E_TIMEOUT && !self->plane_gone) {
         return kfx_error_set(err, was.code,
                              "control plane %s was not deleted in time%s%.400s. Deletion goes on; look at `kubectl "
@@ -148,7 +150,7 @@ static int wait_gone(delete_t *self, kfx_error_t *err)
     kfx_out_t *out = &self->cli->out;
     int64_t deadline = self->start + self->cli->opts.timeout_ms;
     kfx_error_t why = KFX_ERROR_INIT;
-    int rc = kfx_wait(self->hosting.kube, targets, 2, deadline, out, self->start, spin_text, self, &why);
+    int rc = kfx_wait(self->hosting->kube, targets, 2, deadline, out, self->start, spin_text, self, &why);
     if (rc == 0)
         return 0;
     explain_wait(self, &why);
@@ -177,23 +179,32 @@ static int not_found(delete_t *self, kfx_error_t *err)
     if (tidy(self->cli, self->name, &removed, &why) < 0)
         kfx_out_warn(&self->cli->out, "%s", why.msg);
     return kfx_error_set(err, KFX_E_NOT_FOUND, "control plane not found on server: %s (hosting context '%s')%s",
-                         self->name, self->hosting.context,
+                         self->name, self->hosting->context,
                          removed ? ". Its leftover kubeconfig context was removed"
                                  : ". `kflex list` shows what there is");
 }
 
-static int delete_plane(delete_t *self, kfx_error_t *err)
+/* Asks for the deletion; several go on side by side then. */
+static int begin(delete_t *self, kfx_error_t *err)
 {
     kfx_error_t why = KFX_ERROR_INIT;
-    if (kfx_plane_get(self->hosting.kube, self->name, &self->plane, &why) < 0) {
+    if (kfx_plane_get(self->hosting->kube, self->name, &self->plane, &why) < 0) {
         if (why.code == KFX_E_NOT_FOUND)
             return not_found(self, err);
         if (err)
             *err = why;
-        return kfx_hosting_explain(&self->hosting, err);
+        return kfx_hosting_explain(self->hosting, err);
     }
     kfx_out_step(&self->cli->out, -1, "Deleting control plane %s...", self->name);
-    if (send_delete(self, err) < 0 || wait_gone(self, err) < 0)
+    if (send_delete(self, err) < 0)
+        return -1;
+    self->sent = true;
+    return 0;
+}
+
+static int finish(delete_t *self, kfx_error_t *err)
+{
+    if (wait_gone(self, err) < 0)
         return -1;
     size_t removed;
     if (tidy(self->cli, self->name, &removed, err) < 0)
@@ -202,22 +213,125 @@ static int delete_plane(delete_t *self, kfx_error_t *err)
     return 0;
 }
 
-int kfx_cmd_delete(kfx_cli_t *cli, kfx_error_t *err)
+/* ---- several ---- */
+
+typedef struct {
+    delete_t **item;
+    size_t count;
+    int rc;
+    kfx_error_t err; /* the last one; those before it were told */
+} deletions_t;
+
+static void add(deletions_t *all, kfx_cli_t *cli, const kfx_hosting_t *hosting, const char *name, int64_t start)
 {
-    const char *name = cli->opts.arg[0];
-    if (kfx_kubefile_check_writable(cli->opts.kubeconfig, err) < 0)
-        return -1;
-    if (!*name)
-        return kfx_error_set(err, KFX_E_INVALID, "the name of a control plane is empty");
+    for (size_t i = 0; i < all->count; i++)
+        if (strcmp(all->item[i]->name, name) == 0)
+            return;
     delete_t *self = kfx_xcalloc(1, sizeof *self);
     self->cli = cli;
-    self->name = name;
-    self->start = kfx_now_ms();
+    self->hosting = hosting;
+    self->name = kfx_xstrdup(name);
+    self->start = start;
     kfx_plane_namespace(name, self->ns);
-    int rc = kfx_hosting_open(cli, &self->hosting, err);
+    all->item = kfx_xrealloc(all->item, (all->count + 1) * sizeof(delete_t *));
+    all->item[all->count++] = self;
+}
+
+static void note_result(deletions_t *all, kfx_cli_t *cli, int rc, const kfx_error_t *err)
+{
     if (rc == 0)
-        rc = delete_plane(self, err);
-    kfx_hosting_close(&self->hosting);
-    free(self);
+        return;
+    if (all->rc < 0)
+        kfx_out_error(&cli->out, all->err.msg);
+    all->rc = -1;
+    all->err = *err;
+}
+
+/* --all: what there is now. */
+static int add_all(deletions_t *all, kfx_cli_t *cli, const kfx_hosting_t *hosting, int64_t start, kfx_error_t *err)
+{
+    KFX_JSON json_t *list = kfx_hosting_get(hosting->kube, KFX_CONTROLPLANES_PATH, err);
+    if (!list)
+        return kfx_hosting_explain(hosting, err);
+    size_t i;
+    json_t *item;
+    json_array_foreach (json_object_get(list, "items"), i, item) {
+        const char *name = kfx_json_str(item, "metadata", "name");
+        if (name)
+            add(all, cli, hosting, name, start);
+    }
+    return 0;
+}
+
+/* A person is asked; a script has said what it wants. */
+static bool confirm(kfx_cli_t *cli, const deletions_t *all)
+{
+    if (cli->opts.force || all->count == 0 || !isatty(STDIN_FILENO))
+        return true;
+    fprintf(cli->out.err, "This deletes %zu control plane%s and all that is in %s:", all->count,
+            all->count == 1 ? "" : "s", all->count == 1 ? "it" : "them");
+    for (size_t i = 0; i < all->count; i++)
+        fprintf(cli->out.err, " %s", all->item[i]->name);
+    fprintf(cli->out.err, ". Are you sure? (y/N) ");
+    fflush(cli->out.err);
+    char answer[16] = "";
+    if (!fgets(answer, sizeof answer, stdin))
+        return false;
+    answer[strcspn(answer, "\r\n")] = '\0';
+    return strcasecmp(answer, "y") == 0 || strcasecmp(answer, "yes") == 0;
+}
+
+static int run(deletions_t *all, kfx_cli_t *cli, const kfx_hosting_t *hosting, kfx_error_t *err)
+{
+    int64_t start = kfx_now_ms();
+    if (cli->opts.all && add_all(all, cli, hosting, start, err) < 0)
+        return -1;
+    for (size_t i = 0; i < cli->opts.arg_count; i++)
+        add(all, cli, hosting, cli->opts.arg[i], start);
+    if (all->count == 0)
+        kfx_out_line(&cli->out, "No control planes found.");
+    if (cli->opts.all && !confirm(cli, all)) {
+        kfx_out_line(&cli->out, "Deletion cancelled.");
+        return 0;
+    }
+    for (size_t i = 0; i < all->count; i++) {
+        kfx_error_t why = KFX_ERROR_INIT;
+        note_result(all, cli, begin(all->item[i], &why), &why);
+    }
+    for (size_t i = 0; i < all->count; i++) {
+        kfx_error_t why = KFX_ERROR_INIT;
+        if (all->item[i]->sent)
+            note_result(all, cli, finish(all->item[i], &why), &why);
+        if (why.code == KFX_E_CANCELED)
+            break; /* Ctrl-C is meant for all */
+    }
+    if (all->rc < 0 && err)
+        *err = all->err;
+    return all->rc;
+}
+
+int kfx_cmd_delete(kfx_cli_t *cli, kfx_error_t *err)
+{
+    const kfx_opts_t *opts = &cli->opts;
+    if (!opts->all == !opts->arg_count)
+        return kfx_error_set(err, KFX_E_INVALID,
+                             opts->all ? "--all deletes every control plane: leave the names away"
+                                       : "\"kflex delete\" needs an argument: NAME, or --all");
+    if (kfx_kubefile_check_writable(opts->kubeconfig, err) < 0)
+        return -1;
+    for (size_t i = 0; i < opts->arg_count; i++)
+        if (!*opts->arg[i])
+            return kfx_error_set(err, KFX_E_INVALID, "the name of a control plane is empty");
+    kfx_hosting_t hosting;
+    if (kfx_hosting_open(cli, &hosting, err) < 0)
+        return -1;
+    deletions_t all = {.err = KFX_ERROR_INIT};
+    int rc = run(&all, cli, &hosting, err);
+    for (size_t i = 0; i < all.count; i++) {
+        free(all.item[i]->name);
+        free(all.item[i]);
+    }
+    free(all.item);
+    kfx_hosting_close(&hosting);
     return rc;
 }

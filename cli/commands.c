@@ -10,6 +10,31 @@
             "json yaml wide name"                                                                                      \
     }
 
+/* Those of create and adopt that make spec.postCreateHook and spec.postCreateHooks. */
+#define HOOK_FLAGS                                                                                                      \
+    {KFX_FLAG_STRING, 'p', "postcreate-hook", FIELD(hook), "NAME", "PostCreateHook to run", NULL},                      \
+        {KFX_FLAG_PAIRS, 'e', "set", FIELD(vars), "KEY=VALUE", "variable of that hook; may be repeated", NULL},         \
+        {KFX_FLAG_LIST, 0, "hook", FIELD(hooks), "NAME", "PostCreateHook to run, one of several; may be repeated",      \
+         NULL},                                                                                                         \
+        {KFX_FLAG_PAIRS,                                                                                                \
+         0,                                                                                                             \
+         "hook-set",                                                                                                    \
+         FIELD(hook_vars),                                                                                              \
+         "HOOK:KEY=VALUE",                                                                                              \
+         "variable of one of several hooks; may be repeated",                                                           \
+         NULL},                                                                                                         \
+        {KFX_FLAG_PAIRS, 0, "global-set", FIELD(globals), "KEY=VALUE", "variable of all hooks; may be repeated", NULL}, \
+    {                                                                                                                   \
+        KFX_FLAG_BOOL, 0, "wait-for-hooks", FIELD(wait_for_hooks), NULL, "Ready only when all hooks are done", NULL     \
+    }
+#define WAIT_FLAGS                                                                                                     \
+    {KFX_FLAG_BOOL, 0, "wait", FIELD(wait), NULL, "wait until it is Ready (default true)", "true false"},              \
+        {KFX_FLAG_BOOL, 0, "no-wait", FIELD(no_wait), NULL, "return as soon as it is asked for", NULL},                \
+    {                                                                                                                  \
+        KFX_FLAG_DURATION, 0, "timeout", FIELD(timeout_ms), "DURATION", "how long to wait for Ready (default 10m)",    \
+            NULL                                                                                                       \
+    }
+
 static const kfx_flag_t output_flags[] = {
     OUTPUT_FLAG,
     {0},
@@ -25,9 +50,16 @@ static const kfx_flag_t create_flags[] = {
      "k8s vcluster k3s host ocm"},
     {KFX_FLAG_STRING, 'b', "backend-type", FIELD(backend), "TYPE", "backend: shared or dedicated (default shared)",
      "shared dedicated"},
-    {KFX_FLAG_STRING, 'p', "postcreate-hook", FIELD(hook), "NAME", "PostCreateHook to run", NULL},
-    {KFX_FLAG_PAIRS, 'e', "set", FIELD(vars), "KEY=VALUE", "variable of the hook; may be repeated", NULL},
-    {KFX_FLAG_DURATION, 0, "timeout", FIELD(timeout_ms), "DURATION", "how long to wait for Ready (default 10m)", NULL},
+    HOOK_FLAGS,
+    {KFX_FLAG_STRING, 0, "kubernetes-version", FIELD(kubernetes_version), "VERSION",
+     "version of Kubernetes that it runs, as in v1.36.3", NULL},
+    {KFX_FLAG_INT, 'x', "expiration-seconds", FIELD(expiration_seconds), "N",
+     "how long KubeFlex's tokens live, for types host and external", NULL},
+    {KFX_FLAG_STRING, 0, "bootstrap-secret", FIELD(bootstrap_secret), "NAMESPACE/NAME/KEY",
+     "for type external: the Secret with its administrator's kubeconfig", NULL},
+    {KFX_FLAG_STRING, 'f', "filename", FIELD(file), "FILE",
+     "a ControlPlane in YAML or JSON, `-` for standard input; flags change it", "@file"},
+    WAIT_FLAGS,
     {0},
 };
 static const kfx_flag_t adopt_flags[] = {
@@ -39,12 +71,21 @@ static const kfx_flag_t adopt_flags[] = {
      "its address for the hosting cluster, where that differs from yours", NULL},
     {KFX_FLAG_INT, 'x', "expiration-seconds", FIELD(expiration_seconds), "N",
      "how long KubeFlex's tokens for it live (default 31536000)", NULL},
-    {KFX_FLAG_STRING, 'p', "postcreate-hook", FIELD(hook), "NAME", "PostCreateHook to run", NULL},
-    {KFX_FLAG_PAIRS, 'e', "set", FIELD(vars), "KEY=VALUE", "variable of the hook; may be repeated", NULL},
-    {KFX_FLAG_DURATION, 0, "timeout", FIELD(timeout_ms), "DURATION", "how long to wait for Ready (default 10m)", NULL},
+    HOOK_FLAGS,
+    WAIT_FLAGS,
+    {0},
+};
+static const kfx_flag_t logs_flags[] = {
+    {KFX_FLAG_STRING, 'c', "component", FIELD(component), "NAME",
+     "api-server (the default), kine, controller-manager, or a container's name", "api-server kine controller-manager"},
+    {KFX_FLAG_BOOL, 'f', "follow", FIELD(follow), NULL, "go on and show what is written; Ctrl-C ends it", NULL},
+    {KFX_FLAG_BOOL, 'p', "previous", FIELD(previous), NULL, "of the container's run before this one", NULL},
+    {KFX_FLAG_INT, 0, "tail", FIELD(tail), "N", "the last N lines (default 0: all)", NULL},
     {0},
 };
 static const kfx_flag_t delete_flags[] = {
+    {KFX_FLAG_BOOL, 0, "all", FIELD(all), NULL, "every control plane; asks first, on a terminal", NULL},
+    {KFX_FLAG_BOOL, 'f', "force", FIELD(force), NULL, "do not ask", NULL},
     {KFX_FLAG_DURATION, 0, "timeout", FIELD(timeout_ms), "DURATION", "how long to wait until all is gone (default 10m)",
      NULL},
     {0},
@@ -148,7 +189,10 @@ static const kfx_command_t commands[] = {
     {.name = "create",
      .operands = "NAME",
      .summary = "create a control plane and switch to it",
-     .min_args = 1,
+     .details =
+         "With --filename the name may stand in the file, and any field of spec can be given; flags win over the "
+         "file.\n"
+         "Ctrl-C ends the waiting only: the control plane goes on being created.",
      .max_args = 1,
      .flags = create_flags,
      .run = kfx_cmd_create},
@@ -164,10 +208,9 @@ static const kfx_command_t commands[] = {
      .flags = adopt_flags,
      .run = kfx_cmd_adopt},
     {.name = "delete",
-     .operands = "NAME",
-     .summary = "delete a control plane and its context",
-     .min_args = 1,
-     .max_args = 1,
+     .operands = "NAME...",
+     .summary = "delete control planes and their contexts",
+     .max_args = KFX_ARGS_MAX,
      .flags = delete_flags,
      .run = kfx_cmd_delete,
      .values = "@plane"},
@@ -186,6 +229,22 @@ static const kfx_command_t commands[] = {
      .min_args = 1,
      .max_args = 1,
      .run = kfx_cmd_describe,
+     .values = "@plane"},
+    {.name = "logs",
+     .operands = "NAME",
+     .summary = "show what a control plane's API server, or another part of it, has logged",
+     .min_args = 1,
+     .max_args = 1,
+     .flags = logs_flags,
+     .run = kfx_cmd_logs,
+     .values = "@plane"},
+    {.name = "events",
+     .operands = "NAME",
+     .summary = "show what happened to a control plane and its objects in the last hour",
+     .min_args = 1,
+     .max_args = 1,
+     .flags = output_flags,
+     .run = kfx_cmd_events,
      .values = "@plane"},
     {.name = "ctx",
      .operands = "[NAME]",

@@ -3,10 +3,13 @@
 #include "base/clock.h"
 #include "base/json.h"
 #include "base/mem.h"
+#include "cli/events.h"
+#include "cli/logs.h"
 #include "cli/wait.h"
 
 #include <string.h>
 
+#define EVENTS_SHOWN 5
 #define SILENCE_MS 10000 /* without any condition: then it is said that nobody seems to be at work */
 
 /* The conditions of a plane on its way, in order; what a step means to the user. */
@@ -26,21 +29,9 @@ static const char *const final_reasons[] = {"NotSupported", "NameConflict",    "
 static const char *const ordinary_reasons[] = {"WaitingForStorage", "WaitingForNamespace", "WaitingForToken",
                                                "Creating"};
 
-int kfx_creation_check_hook(const kfx_opts_t *opts, kfx_error_t *err)
+bool kfx_creation_waits(const kfx_opts_t *opts)
 {
-    if (opts->vars.count && !opts->hook)
-        return kfx_error_set(err, KFX_E_INVALID, "--set gives variables to a hook: name it with --postcreate-hook");
-    return 0;
-}
-
-json_t *kfx_creation_manifest(const kfx_opts_t *opts, const char *name, json_t *spec)
-{
-    if (opts->hook)
-        json_object_set_new(spec, "postCreateHook", json_string(opts->hook));
-    for (size_t i = 0; i < opts->vars.count; i++)
-        kfx_json_put(spec, json_string(opts->vars.item[i].value), "postCreateHookVars", opts->vars.item[i].key);
-    return json_pack("{s:s, s:s, s:{s:s}, s:o}", "apiVersion", KFX_API_VERSION, "kind", "ControlPlane", "metadata",
-                     "name", name, "spec", spec);
+    return opts->wait && !opts->no_wait;
 }
 
 int kfx_creation_post(kfx_creation_t *self, json_t *manifest, kfx_error_t *err)
@@ -192,6 +183,11 @@ int kfx_creation_wait(kfx_creation_t *self, kfx_error_t *err)
     if (kfx_wait(self->hosting.kube, &target, 1, self->start + self->cli->opts.timeout_ms, &self->cli->out, self->start,
                  spin_text, self, &why) == 0)
         return 0;
+    if (why.code == KFX_E_TIMEOUT || why.code == KFX_E_INVALID) {
+        KFX_JSON json_t *events = kfx_events_fetch(self->hosting.kube, self->name, self->uid, NULL);
+        kfx_events_note_warnings(&self->cli->out, events, EVENTS_SHOWN);
+        kfx_logs_note_failing(&self->cli->out, self->hosting.kube, self->name);
+    }
     explain_wait(self, &why);
     if (err)
         *err = why;

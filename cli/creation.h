@@ -20,17 +20,15 @@ typedef struct {
     char text[300]; /* what the moving line says */
 } kfx_creation_t;
 
-/* Flags that create and adopt share: hook and its variables. */
-int kfx_creation_check_hook(const kfx_opts_t *opts, kfx_error_t *err);
-
-/* The ControlPlane with the hook of the options. spec: its other fields; consumed. Fresh. */
-json_t *kfx_creation_manifest(const kfx_opts_t *opts, const char *name, json_t *spec);
+/* Whether to wait: --wait, --no-wait. */
+bool kfx_creation_waits(const kfx_opts_t *opts);
 
 /* POSTs it (consumed); EXISTS says what to do. */
 int kfx_creation_post(kfx_creation_t *self, json_t *manifest, kfx_error_t *err);
 
 /* Waits until it is Ready, --timeout at most; then self->plane is as it was seen then. -1 also at once where waiting
- * does not help. */
+ * does not help. Where it is not to become Ready, warnings of the last hour and the last lines of a failing container
+ * are told on stderr. */
 int kfx_creation_wait(kfx_creation_t *self, kfx_error_t *err);
 
 #endif

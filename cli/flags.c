@@ -27,7 +27,7 @@ void kfx_opts_init(kfx_opts_t *opts)
     memset(opts, 0, sizeof *opts);
     opts->chatty = true;
     opts->timeout_ms = 600 * 1000;
-    opts->expiration_seconds = 31536000;
+    opts->wait = true;
 }
 
 static void release_pairs(kfx_pairs_t *pairs)
@@ -43,6 +43,10 @@ static void release_pairs(kfx_pairs_t *pairs)
 void kfx_opts_release(kfx_opts_t *opts)
 {
     release_pairs(&opts->vars);
+    release_pairs(&opts->globals);
+    release_pairs(&opts->hook_vars);
+    free(opts->hooks.item);
+    memset(&opts->hooks, 0, sizeof opts->hooks);
 }
 
 int64_t kfx_duration_parse(const char *text)

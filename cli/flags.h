@@ -57,8 +57,15 @@ typedef struct {
     bool chatty;
     int64_t verbosity;
     bool help;
-    const char *type, *backend, *hook; /* type, backend NULL: the default, or what a file says */
-    kfx_pairs_t vars;
+    const char *type, *backend, *hook;    /* type, backend NULL: the default, or what a file says */
+    kfx_pairs_t vars, globals, hook_vars; /* hook_vars: the keys are "HOOK:KEY" */
+    kfx_words_t hooks;
+    bool wait_for_hooks;
+    const char *file, *kubernetes_version, *bootstrap_secret;
+    bool wait, no_wait;
+    const char *component;
+    bool follow, previous, all;
+    int64_t tail;
     int64_t timeout_ms;
     bool overwrite, set_hosting, switch_to, force;
     const char *output; /* NULL: the command's own format */
@@ -70,7 +77,7 @@ typedef struct {
         const char *bus, *keys_dir;
     } tap;
     const char *adopted_kubeconfig, *adopted_context, *url_override;
-    int64_t expiration_seconds;
+    int64_t expiration_seconds; /* 0: not said */
     size_t arg_count;
     const char *arg[KFX_ARGS_MAX];
 } kfx_opts_t;

@@ -46,12 +46,17 @@ typedef struct {
     bool urgent;         /* goes before all others (the Lease) */
     bool metadata_only;  /* GET: ask for PartialObjectMetadata(List) */
     bool no_retry;       /* report 429/5xx/transport errors at once instead of retrying within the deadline */
-    bool once;           /* POST that must not be repeated after an unknown outcome (default for POST: an unknown
-                            outcome followed by 409 is reported as EXISTS, which callers handle anyway) */
+    bool as_text;        /* GET: the answer is wanted as it comes, in text (logs of a pod) */
+    /* GET: takes a 2xx answer as it arrives instead, in the I/O thread. Its size has no bound then. */
+    void (*on_part)(void *ctx, const char *data, size_t len);
+    void *on_part_ctx;
+    bool once; /* POST that must not be repeated after an unknown outcome (default for POST: an unknown
+                  outcome followed by 409 is reported as EXISTS, which callers handle anyway) */
 
     /* answer */
     int status;         /* HTTP status, 0 when none came */
     json_t *answer;     /* owned; NULL where the body was empty or no JSON */
+    char *text;         /* owned; where as_text asked for it. NUL bytes end it */
     kfx_error_t error;  /* code KFX_OK on 2xx; else from the Status object: reason and message */
     int retry_after_ms; /* from the last answer, 0 if none */
 

@@ -272,7 +272,12 @@ static void on_impatience(void *arg)
 static bool on_data(kfx_xfer_t *xfer, const char *data, size_t len)
 {
     kfx_job_t *job = xfer->owner;
-    return kfx_buf_add(&job->answer, data, len) == 0;
+    const kfx_request_t *req = job->req;
+    int status = req->on_part ? kfx_xfer_status(xfer) : 0;
+    if (status < 200 || status > 299)
+        return kfx_buf_add(&job->answer, data, len) == 0;
+    req->on_part(req->on_part_ctx, data, len);
+    return true;
 }
 
 static kfx_call_t call_of(const kfx_job_t *job)
@@ -294,6 +299,8 @@ static kfx_call_t call_of(const kfx_job_t *job)
                        .body_len = job->body_len,
                        .impersonate = req->impersonate,
                        .fresh = job->fresh || (req->verb == KFX_POST && req->once)};
+    if (req->as_text)
+        call.accept = "application/json, */*"; /* errors are JSON all the same */
     if (req->metadata_only && req->verb == KFX_GET)
         call.accept = kfx_path_is_collection(req->path)
                           ? "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"

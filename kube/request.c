@@ -30,6 +30,7 @@ void kfx_request_free(kfx_request_t *req)
     free(req->field_manager);
     free(req->impersonate);
     json_decref(req->answer);
+    free(req->text);
     free(req);
 }
 
@@ -122,6 +123,8 @@ kfx_job_t *kfx_job_new(kfx_request_t *req, void (*done)(kfx_io_t *io, kfx_job_t 
     /* A request may be used again. */
     json_decref(req->answer);
     req->answer = NULL;
+    free(req->text);
+    req->text = NULL;
     req->status = 0;
     req->retry_after_ms = 0;
     req->error = (kfx_error_t)KFX_ERROR_INIT;
@@ -145,6 +148,10 @@ void kfx_job_finish(kfx_job_t *job)
     const char *text = job->answer.data;
     if (req->error.code != KFX_OK || job->answer.len == 0)
         return;
+    if (req->as_text) {
+        req->text = kfx_xstrdup(text);
+        return;
+    }
     size_t blank = strspn(text, " \t\r\n");
     if (text[blank] != '{' && text[blank] != '[')
         return; /* "ok" of a health check */

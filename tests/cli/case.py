@@ -105,13 +105,14 @@ class Case(unittest.TestCase):
             self.assertIn(word, done.stderr)
         self.assertNotIn("Usage:", done.stdout)
 
-    def on_terminal(self, *args, env=None):
-        """Runs kflex with stdout on a terminal; returns what was shown on stdout."""
+    def on_terminal(self, *args, env=None, answer=""):
+        """Runs kflex with stdin and stdout on a terminal; returns what was shown on stdout. answer: what is typed."""
         master, slave = pty.openpty()
         termios.tcsetwinsize(slave, (24, 160))
-        child = subprocess.Popen([PROGRAM[0], *args], env=dict(self.env, TERM="xterm", **(env or {})), stdout=slave,
-                                 stderr=subprocess.DEVNULL)
+        child = subprocess.Popen([PROGRAM[0], *args], env=dict(self.env, TERM="xterm", **(env or {})), stdin=slave,
+                                 stdout=slave, stderr=subprocess.DEVNULL)
         os.close(slave)
+        os.write(master, answer.encode())
         shown = b""
         while True:
             ready, _, _ = select.select([master], [], [], LIMIT)

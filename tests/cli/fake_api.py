@@ -47,7 +47,7 @@ class Store:
         self.version = 100
         self.objects = {PLANES: {}, NAMESPACES: {}}
         self.secrets = {}
-        self.extra = {}  # path -> what a GET of it answers
+        self.extra = {}  # path -> what a GET of it answers; a text is answered as text
         self.watches = []  # (collection, name or None, queue)
         self.watch_opened = threading.Condition(self.lock)
 
@@ -109,6 +109,7 @@ class Api:
         self.requests = []  # (verb, path with query, body or None)
         self.hosting = hosting
         self.hold_deletion = False
+        self.hold_logs = False  # a log that is followed does not end
         self.refuse = {}  # collection -> HTTP status of every answer
         self.token = "host" if hosting else "tenant"
         self.ca = make_certificate(folder)
@@ -162,6 +163,15 @@ class Api:
             "metadata": {"name": f"e{len(self.store.extra[path]['items'])}", "namespace": ns}, "involvedObject": about,
             "type": kind, "reason": reason, "message": message, "eventTime": f"2026-11-23T10:{minute:02}:00.000000Z"})
 
+    def add_pod(self, plane, name, containers, log="", **status):
+        """containers: name -> its status beside the name; the log is every container's."""
+        where = f"{NAMESPACES}/{plane['metadata']['name']}-system/pods"
+        pods = self.store.extra.setdefault(where, {"kind": "PodList", "items": []})["items"]
+        pods.append({"metadata": {"name": name, "namespace": where.split("/")[4], "creationTimestamp": TIME},
+                     "spec": {"containers": [{"name": c} for c in containers]},
+                     "status": dict(status, containerStatuses=[dict(s, name=c) for c, s in containers.items()])})
+        self.store.extra[f"{where}/{name}/log"] = log
+
     def add_namespace(self, plane, owner_uid=None):
         name = plane["metadata"]["name"]
         self.store.put(NAMESPACES, {"apiVersion": "v1", "kind": "Namespace", "metadata": {
@@ -214,9 +224,10 @@ class Handler(BaseHTTPRequestHandler):
         pass
 
     def answer(self, code, body):
-        data = json.dumps(body).encode()
+        text = isinstance(body, str)
+        data = body.encode() if text else json.dumps(body).encode()
         self.send_response(code)
-        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Type", "text/plain" if text else "application/json")
         self.send_header("Content-Length", str(len(data)))
         self.end_headers()
         self.wfile.write(data)
@@ -259,6 +270,8 @@ class Handler(BaseHTTPRequestHandler):
         if path in store.secrets:
             return self.answer(200, store.secrets.pop(path) if verb == "DELETE" else store.secrets[path])
         if path in store.extra:
+            if api.hold_logs and "follow" in query:
+                return self.stream(store, store.extra[path])
             return self.answer(200, store.extra[path])
         collection, _, name = path.rpartition("/")
         obj = store.objects.get(collection, {}).get(name)
@@ -302,6 +315,18 @@ class Handler(BaseHTTPRequestHandler):
                 meta["continue"] = str(start + api.page)
             items = items[start:start + api.page]
         self.answer(200, {"kind": "List", "apiVersion": "v1", "metadata": meta, "items": items})
+
+    def stream(self, store, text):
+        self.send_response(200)
+        self.send_header("Transfer-Encoding", "chunked")
+        self.end_headers()
+        self.wfile.write(f"{len(text):x}\r\n{text}\r\n".encode())
+        self.wfile.flush()
+        events = queue.Queue()
+        with store.lock:
+            store.watches.append((None, None, events))
+        events.get()
+        self.close_connection = True
 
     def watch(self, store, path, query):
         name = self.wanted_name(query)

@@ -286,6 +286,48 @@ class Delete(Case):
         self.assertIn("Warning: not waiting for namespace", done.stderr)
 
 
+class DeleteSeveral(Case):
+    def test_several(self):
+        for name in ("a", "b", "c"):
+            self.create(name)
+        done = self.kflex("delete", "a", "nope", "c", "neither", "a", code=1)
+        self.assertEqual(list(self.api.store.objects[PLANES]), ["b"])
+        self.assertEqual([c["name"] for c in self.config()["contexts"]], ["host", "tenant", "b"])
+        self.assertEqual(self.config()["current-context"], "host")
+        errors = [line for line in done.stderr.splitlines() if line.startswith("Error: ")]
+        self.assertEqual([re.search("server: ([^ ]+)", e).group(1) for e in errors], ["nope", "neither"])
+        deletes = [r[1].split("/")[-1] for r in self.api.requests if r[0] == "DELETE"]
+        self.assertEqual(deletes, ["a", "c"])
+
+    def test_side_by_side(self):
+        """All are asked for before the first is waited for."""
+        for name in ("a", "b"):
+            self.create(name)
+        self.api.hold_deletion = True
+        done = self.kflex("delete", "a", "b", "--timeout", "500ms", code=1)
+        self.assertEqual(self.api.store.objects[PLANES], {})
+        self.assertEqual(len(re.findall("was not deleted in time", done.stderr)), 2)
+
+    def test_all(self):
+        self.assertIn("No control planes found.", self.kflex("delete", "--all").stdout)
+        for name in ("a", "b"):
+            self.create(name)
+        self.kflex("delete", "--all")
+        self.assertEqual(self.api.store.objects[PLANES], {})
+        self.error(self.kflex("delete", "--all", "x", code=1), "leave the names away")
+        self.error(self.kflex("delete", code=1), "needs an argument: NAME, or --all")
+
+    def test_all_asks_on_a_terminal(self):
+        self.create("a")
+        self.assertIn("Deletion cancelled.", self.on_terminal("delete", "--all", answer="n\n"))
+        self.assertIn("a", self.api.store.objects[PLANES])
+        self.on_terminal("delete", "--all", answer="y\n")
+        self.assertEqual(self.api.store.objects[PLANES], {})
+        self.create("a")
+        self.on_terminal("delete", "--all", "--force")
+        self.assertEqual(self.api.store.objects[PLANES], {})
+
+
 class ListAndCtx(Case):
     def test_empty(self):
         self.assertEqual(self.kflex("list").stdout, "No control planes found.\n")
@@ -563,7 +605,7 @@ class ListAndCtx(Case):
 
 class Everything(Case):
     def test_usage_errors(self):
-        for args, word in ((("create",), "needs an argument: NAME"), (("bogus",), 'unknown command "bogus"'),
+        for args, word in ((("adopt",), "needs an argument: NAME"), (("bogus",), 'unknown command "bogus"'),
                            (("adapt", "x"), 'unknown command "adapt"'), (("list", "--bogus"), "unknown flag: --bogus"),
                            (("init",), 'unknown command "init"')):
             done = self.kflex(*args, code=1)

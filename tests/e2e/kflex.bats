@@ -94,6 +94,22 @@ setup() {
   contains "$(kflex __complete get ct)" ctl
 }
 
+@test "create takes a file, delete takes several planes" {
+  kflex get ctl -o yaml | sed 's/name: ctl$/name: ctl-a/' | kflex create -f - --no-wait
+  kflex create ctl-b --no-wait
+  kubectl wait --for=condition=Ready "--timeout=$READY_TIMEOUT" controlplane/ctl-a controlplane/ctl-b
+  kflex delete ctl-a ctl-b
+  [ -z "$(kubectl get namespaces ctl-a-system ctl-b-system --ignore-not-found -o name)" ]
+}
+
+@test "logs and events of a plane" {
+  run --separate-stderr kflex logs ctl --tail 2000
+  [ "$status" -eq 0 ]
+  contains "$output" 'Serving securely'
+  [ "$(kflex logs ctl -c kine --tail 1 | wc -l)" -eq 1 ]
+  contains "$(kflex events ctl)" Pod/kube-apiserver
+}
+
 @test "version tells ours and the hosting cluster's" {
   run kflex version
   [ "$status" -eq 0 ]
