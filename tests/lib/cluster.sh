@@ -30,15 +30,18 @@ cluster_skip() {
   skip_step 'kills' "$1"
 }
 
-# What the integration tests skipped because they had no API server, by meson's names.
-waiting_names() { sed -n 's/^skip\t\([^\t]*\)\t.*KFX_TEST_KUBECONFIG.*/\1/p' "$KT_LOGS/all.results"; }
+# How an integration test says that it needs the cluster, or the programs that are built for it.
+KT_WAITING='KFX_TEST_KUBECONFIG\|programs that deploy\/local\/up builds'
+
+# What the integration tests skipped for that, by meson's names.
+waiting_names() { sed -n "s/^skip\t\([^\t]*\)\t.*\($KT_WAITING\).*/\1/p" "$KT_LOGS/all.results"; }
 
 # They run now, so they are no longer counted as skipped.
 integration_on_cluster() {
   waiting_names >"$KT_LOGS/integration-cluster.names"
   [[ -s $KT_LOGS/integration-cluster.names ]] || return 0
-  sed -i '/^skip\t.*KFX_TEST_KUBECONFIG/d' "$KT_LOGS/all.results"
-  step suite integration-cluster 600 'integration on the cluster'
+  sed -i "/^skip\t.*\($KT_WAITING\)/d" "$KT_LOGS/all.results"
+  step suite integration-cluster 900 'integration on the cluster'
 }
 
 cluster_run() {
