@@ -2,7 +2,7 @@
 # One function per image: it fills the folder $ROOT and sets CONFIG. Upstream's images keep their names, users, entrypoints and
 # file capabilities. Needs archive.sh, KF_BIN_<program> and the KF_*_VERSION of deploy/local/lib/programs.sh.
 
-KF_IMAGES=(pause kube-apiserver kube-controller-manager kubectl kine coredns traefik postgres)
+KF_IMAGES=(pause kube-apiserver kube-controller-manager kubectl kine coredns traefik postgres standin)
 KF_OWN_PROGRAMS=(bus/kubeflex-bus watcher/kubeflex-watcher reconcilers/kubeflex-reconciler storage-agent/kubeflex-storage-agent cli/kflex)
 KF_PATH='"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"'
 KF_CERTS='"SSL_CERT_FILE=/etc/ssl/certs/ca-certificates.crt"'
@@ -16,6 +16,7 @@ image_ref() {
 	coredns) printf 'registry.k8s.io/coredns/coredns:v%s' "$KF_COREDNS_VERSION" ;;
 	traefik) printf 'docker.io/library/traefik:v%s' "$KF_TRAEFIK_VERSION" ;;
 	postgres) printf 'docker.io/library/postgres:15' ;;
+	standin) printf 'kubeflex.local/standin:v%s' "$KF_KUBERNETES_VERSION" ;;
 	esac
 }
 
@@ -24,6 +25,7 @@ image_inputs() {
 	case $1 in
 	pause) dpkg-query -W gcc libc6-dev ;;
 	kube-apiserver | kube-controller-manager | kubectl) printf '%s\n' "$KF_BIN_kubernetes" ;;
+	standin) printf '%s\n' "$KF_BIN_standin" "$KF_BIN_kubernetes" "$KF_BIN_etcd" ;;
 	postgres) dpkg-query -W postgresql-15 postgresql-client-15 libc6 libssl3 libpq5 dash coreutils ;;
 	*) local dir=KF_BIN_$1 && printf '%s\n' "${!dir}" ;;
 	esac
@@ -104,6 +106,18 @@ fill_postgres() {
 	chmod 3777 "$ROOT/run/postgresql"
 	CONFIG='"Env":["PATH=/usr/local/bin:'$lib'/bin:/usr/bin:/bin","LANG=C.UTF-8","PG_MAJOR=15","PGDATA=/var/lib/postgresql/data"],
 		"Entrypoint":["docker-entrypoint.sh"],"Cmd":["postgres"],"ExposedPorts":{"5432/tcp":{}},"StopSignal":"SIGINT"'
+}
+
+# No vCluster, k3s or multicluster-controlplane: one program that stands in for each of them in tests (deploy/local/programs/standin),
+# under their names, and what it runs.
+fill_standin() {
+	local name
+	tree_start "$ROOT"
+	mkdir "$ROOT/binaries"
+	for name in kube-apiserver kube-controller-manager; do cp "$KF_BIN_kubernetes/$name" "$ROOT/binaries/"; done
+	cp "$KF_BIN_etcd/etcd" "$ROOT/binaries/"
+	for name in vcluster multicluster-controlplane usr/bin/k3s; do cp "$KF_BIN_standin/standin" "$ROOT/$name"; done
+	CONFIG='"User":"65532:65532","Env":['$KF_PATH','$KF_CERTS'],"Entrypoint":["/bin/k3s"],"WorkingDir":"/tmp"'
 }
 
 # All our programs in one image, so that they share the pages of their libraries. No shell.

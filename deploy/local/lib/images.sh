@@ -133,3 +133,14 @@ images_import() {
 	while ((running-- > 0)); do wait -n || failed=1; done
 	((failed == 0)) || fail_with_log containerd "an image could not be imported"
 }
+
+# real_image_import NAME TAR: an image that somebody has, to be used for planes of that type instead of the stand-in.
+real_image_import() {
+	local out ref
+	out=$(node_run timeout 600 ctr -n k8s.io images import - <"$2" 2>"$KF_STATE/logs/import.log") || fail_with_log import "$2 is no image archive that containerd can read"
+	ref=$(awk '{ for (i = 1; i <= NF; i++) if ($i ~ /[.].*\/.*:/ && $i !~ /sha256:/) { sub(/\t.*/, "", $i); print $i; exit } }' <<<"$out")
+	[[ -n $ref ]] || die "$2 holds no image with a name: make the archive with a tag (docker save NAME:TAG)"
+	mkdir -p "$KF_STATE/real"
+	printf '%s\n' "$ref" >"$KF_STATE/real/$1"
+	say "planes of type $1 use image $ref"
+}

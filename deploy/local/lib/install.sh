@@ -74,6 +74,21 @@ addons_await() {
 	rollout_await ingress-nginx
 }
 
+# The images of planes whose program has no package: a real one where `up --image` has brought it, else the stand-in.
+guest_images() {
+	local name image standin
+	standin=$(image_ref standin)
+	for name in vcluster k3s ocm; do
+		image=$standin
+		if [[ -f $KF_STATE/real/$name ]]; then image=$(<"$KF_STATE/real/$name"); fi
+		printf '      %sImage: %s\n' "$name" "$image"
+	done
+	# The stand-in has an API server in it; so may a real image of vCluster.
+	image=none
+	if [[ -f $KF_STATE/real/vcluster-kubernetes ]]; then image=$(<"$KF_STATE/real/vcluster-kubernetes"); fi
+	printf '      vclusterKubernetesImage: %s\n' "$image"
+}
+
 overlay_write() {
 	local dir=$KF_STATE/config/overlay
 	mkdir -p "$dir"
@@ -93,6 +108,7 @@ overlay_write() {
 		      isOpenShift: "false"
 		      hostContainer: $KF_NODE_NAME
 		      externalAddress: $KF_NODE_IP
+		$(guest_images)
 		# Like the cluster's etcd: what dies are processes, and they lose nothing by it.
 		- target: {kind: StatefulSet, name: postgres-postgresql}
 		  patch: |

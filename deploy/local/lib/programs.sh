@@ -7,7 +7,7 @@ KF_ETCD_VERSION=3.7.3
 KF_KINE_VERSION=0.17.5
 KF_COREDNS_VERSION=1.15.0
 KF_TRAEFIK_VERSION=3.6.0
-KF_PROGRAMS=(kubernetes etcd kine coredns traefik)
+KF_PROGRAMS=(kubernetes etcd kine coredns traefik standin)
 
 program_packages() {
 	case $1 in
@@ -16,6 +16,7 @@ program_packages() {
 	kine) printf 'github.com/k3s-io/kine\n' ;;
 	coredns) printf 'github.com/coredns/coredns\n' ;;
 	traefik) printf 'github.com/traefik/traefik/v3/cmd/traefik\n' ;;
+	standin) printf '.\n' ;; # its source is in its folder
 	esac
 }
 
@@ -43,6 +44,7 @@ program_dir() {
 	local source=$KF_HERE/programs/$1 key
 	key=$({
 		cat "$source/go.mod" "$source/go.sum"
+		find "$source" -name '*.go' | LC_ALL=C sort | xargs -r cat
 		program_packages "$1"
 		program_ldflags "$1"
 		uname -m
