@@ -12,11 +12,11 @@ static const kfx_type_info_t types[] = {
      .storage = true,
      .built = true,
      .workload = "Deployment/kube-apiserver"},
-    {.name = "vcluster", .service = "reconcile.vcluster"},
-    {.name = "k3s", .service = "reconcile.k3s"},
+    {.name = "vcluster", .service = "reconcile.vcluster", .built = true, .workload = "StatefulSet/vcluster"},
+    {.name = "k3s", .service = "reconcile.k3s", .built = true, .workload = "StatefulSet/k3s-server"},
     {.name = "host", .service = "reconcile.host", .built = true},
     {.name = "external", .service = "reconcile.external", .built = true},
-    {.name = "ocm", .service = "reconcile.ocm"},
+    {.name = "ocm", .service = "reconcile.ocm", .built = true, .workload = "Deployment/multicluster-controlplane"},
 };
 
 #define PLANE_NAME_MAX 56 /* "<name>-system" is a label of at most 63 characters */

@@ -225,6 +225,31 @@ static int parse_role(const json_t *data, char out[254], kfx_error_t *err)
     return 0;
 }
 
+/* Planes of these types run somebody else's image; which version is for the user to say. */
+static int parse_image(const json_t *data, const char *key, const char *fallback, char out[254], kfx_error_t *err)
+{
+    char buf[1024];
+    const char *value = text_of(data, key, fallback, buf, err);
+    size_t len = strlen(value);
+    if (len > 253 || !isalnum((unsigned char)value[0]) ||
+        strspn(value, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._/:@-") != len)
+        return bad(err, key, value, "an image, such as docker.io/rancher/k3s:v1.33.4-k3s1");
+    kfx_copy(out, 254, value);
+    return 0;
+}
+
+static int parse_images(const json_t *data, kfx_config_t *out, kfx_error_t *err)
+{
+    return parse_image(data, "vclusterImage", "ghcr.io/loft-sh/vcluster-oss:0.37.0", out->vcluster_image, err) ||
+                   parse_image(data, "vclusterKubernetesImage", "ghcr.io/loft-sh/kubernetes:v1.36.0",
+                               out->vcluster_kubernetes_image, err) ||
+                   parse_image(data, "k3sImage", "docker.io/rancher/k3s:v1.33.4-k3s1", out->k3s_image, err) ||
+                   parse_image(data, "ocmImage", "quay.io/kubestellar/multicluster-controlplane:v0.2.0-kf-alpha.1",
+                               out->ocm_image, err)
+               ? -1
+               : 0;
+}
+
 /* Blanks or commas between; kubeflex-system is always among them. */
 static int parse_namespaces(const json_t *data, char out[1024], kfx_error_t *err)
 {
@@ -260,7 +285,8 @@ int kfx_config_parse(const json_t *data, kfx_config_t *config, kfx_error_t *err)
         parse_address(data, out.external_address, err) || parse_url(data, out.host_server_url, err) ||
         parse_role(data, out.host_role, err) ||
         parse_word(data, "hostTokens", tokens, KFX_COUNT(tokens), "legacy or bound", &bound, err) ||
-        parse_namespaces(data, out.bootstrap_namespaces, err) || parse_annotations(data, &out.ingress_annotations, err))
+        parse_images(data, &out, err) || parse_namespaces(data, out.bootstrap_namespaces, err) ||
+        parse_annotations(data, &out.ingress_annotations, err))
         return -1;
     out.exposure = (kfx_exposure_t)exposure;
     out.profile = (kfx_profile_t)profile;

@@ -28,6 +28,8 @@ typedef struct {
     char host_server_url[512];  /* https address of the hosting cluster for users outside it; "" = not told */
     char host_role[254];        /* ClusterRole of planes of type host; "none": no rights are given; "cluster-admin" */
     bool host_bound_tokens;     /* theirs are requested, expire and are renewed; else they never expire */
+    char vcluster_image[254], k3s_image[254], ocm_image[254]; /* of planes of those types */
+    char vcluster_kubernetes_image[254]; /* where vCluster's API server comes from; "none": it is in vcluster_image */
     char bootstrap_namespaces[1024]; /* where bootstrap Secrets may stand, each between blanks: " kubeflex-system " */
 } kfx_config_t;
 

@@ -6,7 +6,6 @@
 #include "base/json.h"
 #include "base/mem.h"
 #include "base/yaml.h"
-#include "kube/build.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -33,7 +32,7 @@ void kfx_credentials_clear(kfx_credentials_t *self)
 
 /* ---- the Secret ------------------------------------------------------------------------------------------------- */
 
-static int put_kubeconfig(json_t *data, const char *key, const kfx_kubeconfig_t *parts, kfx_error_t *err)
+int kfx_credentials_put(json_t *data, const char *key, const kfx_kubeconfig_t *parts, kfx_error_t *err)
 {
     char *text = kfx_kubeconfig_build(parts, err);
     if (!text)
@@ -69,8 +68,8 @@ json_t *kfx_credentials_manifest(const char *secret, const char *plane, const ch
     outside.tls_server_name = self->outside_tls_server_name;
     outside.ca_pem = self->outside_ca_pem;
     KFX_JSON json_t *data = json_object();
-    if (put_kubeconfig(data, KFX_KEY_INSIDE, &inside, err) ||
-        (self->outside_server && put_kubeconfig(data, KFX_KEY_OUTSIDE, &outside, err)))
+    if (kfx_credentials_put(data, KFX_KEY_INSIDE, &inside, err) ||
+        (self->outside_server && kfx_credentials_put(data, KFX_KEY_OUTSIDE, &outside, err)))
         return NULL;
     json_t *object =
         json_pack("{s:s, s:s, s:{s:s, s:{s:s}}, s:s, s:O}", "apiVersion", "v1", "kind", "Secret", "metadata", "name",
@@ -80,8 +79,7 @@ json_t *kfx_credentials_manifest(const char *secret, const char *plane, const ch
     return object;
 }
 
-/* One key of the Secret as a client's configuration. NULL with err; NOT_FOUND where there is no such key. */
-static kfx_kube_config_t *parse_key(const json_t *secret, const char *key, kfx_error_t *err)
+kfx_kube_config_t *kfx_credentials_key(const json_t *secret, const char *key, kfx_error_t *err)
 {
     const char *coded = kfx_json_str(secret, "data", key);
     size_t len = 0;
@@ -115,7 +113,7 @@ int kfx_credentials_parse(const json_t *secret, kfx_credentials_t *out, kfx_erro
 {
     *out = (kfx_credentials_t){.expires = time_of(secret, KFX_ANNOTATION_EXPIRES),
                                .renew = time_of(secret, KFX_ANNOTATION_RENEW)};
-    kfx_kube_config_t *inside = parse_key(secret, KFX_KEY_INSIDE, err);
+    kfx_kube_config_t *inside = kfx_credentials_key(secret, KFX_KEY_INSIDE, err);
     if (!inside)
         return -1;
     out->server = KFX_STEAL(inside->server);
@@ -123,7 +121,7 @@ int kfx_credentials_parse(const json_t *secret, kfx_credentials_t *out, kfx_erro
     out->ca_pem = KFX_STEAL(inside->ca_pem);
     out->token = KFX_STEAL(inside->token);
     kfx_kube_config_free(inside);
-    kfx_kube_config_t *outside = parse_key(secret, KFX_KEY_OUTSIDE, NULL);
+    kfx_kube_config_t *outside = kfx_credentials_key(secret, KFX_KEY_OUTSIDE, NULL);
     if (outside) {
         out->outside_server = KFX_STEAL(outside->server);
         out->outside_tls_server_name = KFX_STEAL(outside->tls_server_name);

@@ -8,6 +8,7 @@
 #ifndef KFX_RECONCILERS_CREDENTIALS_H
 #define KFX_RECONCILERS_CREDENTIALS_H
 
+#include "kube/build.h"
 #include "reconcilers/run.h"
 
 #include <time.h>
@@ -32,6 +33,13 @@ typedef struct {
 
 void kfx_credentials_clear(kfx_credentials_t *self); /* NULL-safe; wipes the token */
 #define KFX_CREDENTIALS KFX_CLEANUP(kfx_credentials_clear)
+
+/* Puts a kubeconfig into a Secret's data. Pure. */
+int kfx_credentials_put(json_t *data, const char *key, const kfx_kubeconfig_t *parts, kfx_error_t *err);
+/* One key of a Secret, which holds a kubeconfig, as a client needs it. It is somebody else's text: what would run a
+ * program, read a file or skip the check of certificates is INVALID; NOT_FOUND: there is no such key, or nothing in it.
+ * Fresh; NULL with err. Pure. */
+kfx_kube_config_t *kfx_credentials_key(const json_t *secret, const char *key, kfx_error_t *err);
 
 /* The manifest of the Secret. Fresh; NULL with err. Pure. */
 json_t *kfx_credentials_manifest(const char *secret, const char *plane, const char *made_from,

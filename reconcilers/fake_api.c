@@ -192,7 +192,7 @@ static int do_delete(kfx_fake_t *fake, kfx_request_t *req)
         return refuse(req, KFX_E_CONFLICT, 409, "another uid");
     /* Namespaces and what a finalizer holds stay for a while. */
     if (strstr(req->path, "/secrets/") || strstr(req->path, "/serviceaccounts/") ||
-        strstr(req->path, "/clusterrolebindings/")) {
+        strstr(req->path, "/clusterrolebindings/") || strstr(req->path, "/configmaps/")) {
         answer(req, 200, object);
         json_object_del(fake->objects, req->path);
         return 0;
@@ -309,7 +309,8 @@ static void add_child(kfx_digest_t *digest, const json_t *object, const char *ui
     child->terminating = kfx_object_terminating(object);
     child->drifted = kfx_json_bool(object, false, "drifted") ||
                      (child->owned && !kfx_json_str(object, "metadata", "labels", KFX_LABEL_PLANE));
-    child->ready = strcmp(child->kind, "Deployment") != 0 || kfx_json_bool(object, false, "status", "ready");
+    bool workload = strcmp(child->kind, "Deployment") == 0 || strcmp(child->kind, "StatefulSet") == 0;
+    child->ready = !workload || kfx_json_bool(object, false, "status", "ready");
 }
 
 kfx_digest_t *kfx_fake_digest(kfx_fake_t *fake, const char *plane, const char *uid)

@@ -37,6 +37,8 @@ typedef struct {
     char made_from[17];         /* what it was made from */
     int64_t renew_at;           /* when (time_t) its token is due for renewal; 0: never */
     bool outside_key;           /* it has a key for users outside */
+    char program_rv[32];        /* the Secret into which the plane's own program wrote, as it was read */
+    char program_hash[17];      /* of the credentials in it */
     int64_t refused_ms;         /* since when (kfx_now_ms) the API server refuses its token; 0: it does not */
     char ca_id[KFX_CA_ID_SIZE]; /* the authority that ca_pem is */
     char ca_pem[KFX_CA_PEM_MAX];

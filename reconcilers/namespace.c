@@ -51,7 +51,7 @@ static int make_desired(kfx_run_t *run, kfx_desired_t *desired)
 static int unmarked(kfx_run_t *run, const json_t *existing, kfx_desired_t *desired)
 {
     const kfx_type_t *type = run->rec->type;
-    const char *kind = type->workload ? "Deployment" : "Secret",
+    const char *kind = type->workload ? kfx_type_workload_kind(type) : "Secret",
                *name = type->workload ? type->workload : type->secret_name;
     KFX_FREE char *path = kfx_object_path(kind, run->ns, name);
     KFX_REQUEST kfx_request_t *get = kfx_request_new(KFX_GET, NULL, "%s", path);
@@ -183,4 +183,26 @@ void kfx_namespace_teardown(kfx_run_t *run)
 {
     if (delete_namespace(run) == 0)
         run->sync.outcome = KFX_OUTCOME_GONE;
+}
+
+int kfx_takeover_check(kfx_run_t *run)
+{
+    const kfx_type_t *type = run->rec->type;
+    const char *kind = kfx_type_workload_kind(type);
+    const kfx_child_t *child = kfx_digest_child(run->digest, kind, type->workload);
+    if (!child || !child->owned || child->hash[0])
+        return 0;
+    KFX_FREE char *path = kfx_object_path(kind, run->ns, type->workload);
+    KFX_REQUEST kfx_request_t *get = kfx_request_new(KFX_GET, NULL, "%s", path);
+    kfx_code_t code = kfx_run_request(run, get);
+    if (code == KFX_E_NOT_FOUND)
+        return 0;
+    if (code != KFX_OK)
+        return kfx_run_fail(run, get, "read %s %s", kind, type->workload);
+    if (!kfx_workload_foreign(get->answer, &run->owner))
+        return 0;
+    return kfx_verdict_set(&run->sync, KFX_OUTCOME_WAITING, 0, "TakeoverPending",
+                           "%s %s in Namespace %s was made by another KubeFlex; the plane's objects are left as they "
+                           "are",
+                           kind, type->workload, run->ns);
 }

@@ -43,6 +43,16 @@ static void say_image(const char *container, const char *image, kfx_trouble_t *o
              image, container);
 }
 
+/* A workload as kubectl calls it. */
+typedef struct {
+    const char *ns, *kind, *name;
+} whose_t;
+
+static const char *short_kind(const whose_t *whose)
+{
+    return strcmp(whose->kind, "StatefulSet") == 0 ? "sts" : "deploy";
+}
+
 /* Which words of the kubelet are stable: those about configuration. Others name container ids. */
 static void say_start(const char *ns, const char *container, const char *waiting, const char *words, kfx_trouble_t *out)
 {
@@ -53,22 +63,20 @@ static void say_start(const char *ns, const char *container, const char *waiting
              stable && *words ? ": " : "", stable ? words : "", ns);
 }
 
-static void say_failing(const char *ns, const char *workload, const char *container, const json_t *ended,
-                        kfx_trouble_t *out)
+static void say_failing(const whose_t *whose, const char *container, const json_t *ended, kfx_trouble_t *out)
 {
     const char *why = kfx_json_str(ended, "reason");
     bool memory = why && strcmp(why, "OOMKilled") == 0;
     out->reason = KFX_REASON_FAILING;
-    snprintf(
-        out->message, sizeof(out->message),
-        "container %.60s ends again and again (%.40s, exit code %d)%s; look at `kubectl logs -n %.63s deploy/%.63s "
-        "-c %.60s --previous`",
-        container, why ? why : "Error", (int)kfx_json_int(ended, 0, "exitCode"),
-        memory ? ": its memory limit is too small, see key resourceProfile of ConfigMap kubeflex-config" : "", ns,
-        workload, container);
+    snprintf(out->message, sizeof(out->message),
+             "container %.60s ends again and again (%.40s, exit code %d)%s; look at `kubectl logs -n %.63s %s/%.63s "
+             "-c %.60s --previous`",
+             container, why ? why : "Error", (int)kfx_json_int(ended, 0, "exitCode"),
+             memory ? ": its memory limit is too small, see key resourceProfile of ConfigMap kubeflex-config" : "",
+             whose->ns, short_kind(whose), whose->name, container);
 }
 
-static bool container_trouble(const json_t *status, const char *ns, const char *workload, kfx_trouble_t *out)
+static bool container_trouble(const json_t *status, const whose_t *whose, kfx_trouble_t *out)
 {
     const char *name = or_empty(kfx_json_str(status, "name"));
     const char *waiting = kfx_json_str(status, "state", "waiting", "reason");
@@ -76,15 +84,15 @@ static bool container_trouble(const json_t *status, const char *ns, const char *
     if (image_trouble(waiting))
         say_image(name, or_empty(kfx_json_str(status, "image")), out);
     else if (start_trouble(waiting))
-        say_start(ns, name, waiting, or_empty(kfx_json_str(status, "state", "waiting", "message")), out);
+        say_start(whose->ns, name, waiting, or_empty(kfx_json_str(status, "state", "waiting", "message")), out);
     else if (ended && !json_is_true(kfx_json_get(status, "ready")) &&
              ((waiting && strcmp(waiting, "CrashLoopBackOff") == 0) ||
               kfx_json_int(status, 0, "restartCount") >= RESTARTS_MIN))
-        say_failing(ns, workload, name, ended, out);
+        say_failing(whose, name, ended, out);
     return out->reason != NULL;
 }
 
-static bool unschedulable(const json_t *pod, const char *workload, kfx_trouble_t *out)
+static bool unschedulable(const json_t *pod, const whose_t *whose, kfx_trouble_t *out)
 {
     size_t i;
     const json_t *c;
@@ -94,23 +102,23 @@ static bool unschedulable(const json_t *pod, const char *workload, kfx_trouble_t
             continue;
         out->reason = KFX_REASON_UNSCHEDULABLE;
         snprintf(out->message, sizeof(out->message),
-                 "no node takes the pod of Deployment %.63s: %.300s; make room, or add a node", workload,
+                 "no node takes the pod of %s %.63s: %.300s; make room, or add a node", whose->kind, whose->name,
                  or_empty(kfx_json_str(c, "message")));
         return true;
     }
     return false;
 }
 
-static void pod_trouble(const json_t *pod, const char *ns, const char *workload, kfx_trouble_t *out)
+static void pod_trouble(const json_t *pod, const whose_t *whose, kfx_trouble_t *out)
 {
     static const char *const lists[] = {"initContainerStatuses", "containerStatuses"};
     size_t i;
     const json_t *status;
-    if (unschedulable(pod, workload, out))
+    if (unschedulable(pod, whose, out))
         return;
     for (size_t l = 0; l < KFX_COUNT(lists); l++)
         json_array_foreach (kfx_json_get(pod, "status", lists[l]), i, status)
-            if (container_trouble(status, ns, workload, out))
+            if (container_trouble(status, whose, out))
                 return;
 }
 
@@ -122,8 +130,9 @@ static bool belongs(const json_t *pod, const char *workload)
            !kfx_json_get(pod, "metadata", "deletionTimestamp");
 }
 
-void kfx_pods_trouble(const json_t *list, const char *ns, const char *workload, kfx_trouble_t *out)
+void kfx_pods_trouble(const json_t *list, const char *ns, const char *kind, const char *workload, kfx_trouble_t *out)
 {
+    const whose_t whose = {ns, kind, workload};
     const char *newest = "";
     size_t i;
     const json_t *pod;
@@ -133,7 +142,7 @@ void kfx_pods_trouble(const json_t *list, const char *ns, const char *workload, 
         const char *created = or_empty(kfx_json_str(pod, "metadata", "creationTimestamp"));
         if (!belongs(pod, workload) || strcmp(created, newest) < 0)
             continue; /* such times compare as texts */
-        pod_trouble(pod, ns, workload, &found);
+        pod_trouble(pod, &whose, &found);
         if (!found.reason)
             continue;
         newest = created;

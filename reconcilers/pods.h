@@ -21,8 +21,9 @@ typedef struct {
     char message[512];  /* what it is, and what to do */
 } kfx_trouble_t;
 
-/* list: PodList of namespace ns; only pods of that workload count, and of those the newest that is in trouble. Pure. */
-void kfx_pods_trouble(const json_t *list, const char *ns, const char *workload, kfx_trouble_t *out);
+/* list: PodList of namespace ns; only pods of that workload (kind: Deployment or StatefulSet) count, and of those the
+ * newest that is in trouble. Pure. */
+void kfx_pods_trouble(const json_t *list, const char *ns, const char *kind, const char *workload, kfx_trouble_t *out);
 /* The same from the workload (a Deployment) where it has no pods at all: they are refused, by a quota or by policy. */
 void kfx_deployment_trouble(const json_t *deployment, kfx_trouble_t *out);
 

@@ -1,6 +1,8 @@
 /* reconcilers/ready.c: condition Ready. The workload's own readiness says when to look; only a live answer counts. */
 #include "base/clock.h"
 #include "base/json.h"
+#include "base/mem.h"
+#include "kube/apply.h"
 #include "reconcilers/pods.h"
 #include "reconcilers/run.h"
 
@@ -51,11 +53,11 @@ static void find_trouble(kfx_run_t *run, const char *workload, kfx_trouble_t *ou
         run->owner.plane);
     if (kfx_run_request(run, pods) != KFX_OK)
         return;
-    kfx_pods_trouble(pods->answer, run->ns, workload, out);
+    kfx_pods_trouble(pods->answer, run->ns, kfx_type_workload_kind(run->rec->type), workload, out);
     if (out->reason || json_array_size(kfx_json_get(pods->answer, "items")) > 0)
         return;
-    KFX_REQUEST kfx_request_t *get =
-        kfx_request_new(KFX_GET, NULL, "/apis/apps/v1/namespaces/%s/deployments/%s", run->ns, workload);
+    KFX_FREE char *path = kfx_object_path(kfx_type_workload_kind(run->rec->type), run->ns, workload);
+    KFX_REQUEST kfx_request_t *get = kfx_request_new(KFX_GET, NULL, "%s", path);
     if (kfx_run_request(run, get) == KFX_OK)
         kfx_deployment_trouble(get->answer, out);
 }
@@ -66,7 +68,8 @@ static void explain(kfx_run_t *run)
     kfx_memo_t *memo = &run->memo;
     char what[128];
     int64_t now = kfx_now_ms();
-    snprintf(what, sizeof(what), "Deployment %s has no ready pod", run->rec->type->workload);
+    snprintf(what, sizeof(what), "%s %s has no ready pod", kfx_type_workload_kind(run->rec->type),
+             run->rec->type->workload);
     if (!memo->unready_ms)
         memo->unready_ms = now;
     int64_t left = memo->unready_ms + LOOK_FIRST_MS - now;
@@ -171,16 +174,24 @@ static void probe(kfx_run_t *run)
         run->result->retry_after_ms = kfx_retry_min(run->result->retry_after_ms, again);
 }
 
+static bool was_written(const kfx_result_t *result, const char *kind, const char *name)
+{
+    for (size_t i = 0; i < result->written_count; i++)
+        if (strcmp(result->written[i].kind, kind) == 0 && strcmp(result->written[i].name, name) == 0)
+            return true;
+    return false;
+}
+
 /* The workload says that it is worth while to ask the plane. */
 static bool workload_ready(kfx_run_t *run)
 {
-    const char *workload = run->rec->type->workload;
+    const char *workload = run->rec->type->workload, *kind = kfx_type_workload_kind(run->rec->type);
     char what[512];
     if (!workload)
         return true;
-    const kfx_child_t *child = kfx_digest_child(run->digest, "Deployment", workload);
+    const kfx_child_t *child = kfx_digest_child(run->digest, kind, workload);
     /* What this task made is not in its digest, and its echo is no event: nothing but this task would look after it. */
-    bool made = run->sync.outcome == KFX_OUTCOME_OK;
+    bool made = run->sync.outcome == KFX_OUTCOME_OK || was_written(run->result, kind, workload);
     if (child && child->owned ? !child->ready : made) {
         run->memo.probe_failures = 0;
         explain(run);
@@ -190,7 +201,7 @@ static bool workload_ready(kfx_run_t *run)
     run->memo.looks = 0;
     if (child && child->owned)
         return true;
-    snprintf(what, sizeof(what), "Deployment %s does not exist yet", workload);
+    snprintf(what, sizeof(what), "%s %s does not exist yet", kind, workload);
     not_ready(run, 0, what);
     return false;
 }

@@ -188,8 +188,9 @@ static void conclude(kfx_run_t *run)
 /* A plane that runs goes on while the configuration is broken, and so does the news of it. */
 static bool runs_anyway(const kfx_run_t *run)
 {
-    const char *name = run->rec->type->workload;
-    const kfx_child_t *workload = name ? kfx_digest_child(run->digest, "Deployment", name) : NULL;
+    const kfx_type_t *type = run->rec->type;
+    const char *name = type->workload;
+    const kfx_child_t *workload = name ? kfx_digest_child(run->digest, kfx_type_workload_kind(type), name) : NULL;
     bool runs = name ? workload && workload->owned && workload->hash[0] : run->credentials;
     return strcmp(run->sync.reason, "InvalidConfig") == 0 && runs;
 }

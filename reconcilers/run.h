@@ -98,6 +98,10 @@ int kfx_namespace_ensure(kfx_run_t *run);
 /* Deletes it where it is this uid's: outcome GONE once accepted, or nothing there to delete. */
 void kfx_namespace_teardown(kfx_run_t *run);
 
+/* -1 with verdict TakeoverPending where the type's workload stands without our hash and our field manager: another
+ * KubeFlex made it. */
+int kfx_takeover_check(kfx_run_t *run);
+
 /* What an apply left behind; object is NULL where nothing had to be written. The caller drops the reference. */
 typedef struct {
     json_t *object;

@@ -1,6 +1,7 @@
 /* reconcilers/test_k8s.c: the type k8s without requests: manifests, endpoints, versions, the plan of Secrets. */
 #include "base/json.h"
 #include "base/mem.h"
+#include "reconcilers/front.h"
 #include "reconcilers/k8s/certs.h"
 #include "reconcilers/k8s/workload.h"
 
@@ -28,7 +29,7 @@ static json_t *manifest(const char *name, const kfx_config_t *config)
     kfx_error_t err = KFX_ERROR_INIT;
     kfx_k8s_choice_t choice;
     assert_int_equal(kfx_k8s_choose("", "", "", &choice, &err), 0);
-    kfx_k8s_values_t values = {"cp1", config, "cp1.localtest.me", &choice, "dsn-1", "0badcafe"};
+    kfx_k8s_values_t values = {"cp1", config, &choice, "dsn-1", "0badcafe"};
     json_t *out = kfx_k8s_manifest(name, &values, &err);
     if (!out)
         fail_msg("%s: %s", name, err.msg);
@@ -73,25 +74,37 @@ static void test_service(void **state)
     }
 }
 
+static json_t *entry(const kfx_config_t *config)
+{
+    kfx_error_t err = KFX_ERROR_INIT;
+    KFX_JSON json_t *list = json_array();
+    assert_int_equal(kfx_front_render(list, "cp1", "api", config, &err), 0);
+    assert_int_equal(json_array_size(list), 1);
+    return json_incref(json_array_get(list, 0));
+}
+
 static void test_ingress(void **state)
 {
     (void)state;
     static const char passthrough[] = "nginx.ingress.kubernetes.io/ssl-passthrough";
     kfx_config_t config = config_of(false, KFX_EXPOSE_INGRESS, KFX_PROFILE_DEFAULT);
-    KFX_JSON json_t *plain = manifest("ingress", &config);
+    KFX_JSON json_t *plain = entry(&config);
     const json_t *rule = kfx_json_get(plain, "spec", "rules", "0");
     assert_string_equal(kfx_json_str(plain, "spec", "ingressClassName"), "nginx");
     assert_string_equal(kfx_json_str(plain, "metadata", "annotations", passthrough), "true");
     assert_string_equal(kfx_json_str(rule, "host"), "cp1.localtest.me");
     assert_string_equal(kfx_json_str(rule, "http", "paths", "0", "pathType"), "Prefix");
     assert_int_equal(kfx_json_int(rule, 0, "http", "paths", "0", "backend", "service", "port", "number"), 443);
+    assert_string_equal(kfx_json_str(rule, "http", "paths", "0", "backend", "service", "name"), "api");
     assert_null(kfx_json_get(plain, "spec", "tls"));
     config.ingress_annotations = json_pack("{s:s}", "a", "b: ${plane}");
-    KFX_JSON json_t *more = manifest("ingress", &config);
+    KFX_JSON json_t *more = entry(&config);
     assert_string_equal(kfx_json_str(more, "metadata", "annotations", "a"), "b: ${plane}");
     assert_string_equal(kfx_json_str(more, "metadata", "annotations", passthrough), "true");
     kfx_config_clear(&config);
-    KFX_JSON json_t *route = manifest("route", &config);
+    config.openshift = true;
+    KFX_JSON json_t *route = entry(&config);
+    assert_string_equal(kfx_json_str(route, "spec", "to", "name"), "api");
     assert_string_equal(kfx_json_str(route, "spec", "tls", "termination"), "passthrough");
     assert_string_equal(kfx_json_str(route, "spec", "port", "targetPort"), "https");
     assert_null(kfx_json_get(route, "spec", "host"));
@@ -242,7 +255,7 @@ static void test_left_out(void **state)
         kfx_k8s_choice_t choice;
         kfx_config_t config = config_of(false, KFX_EXPOSE_INGRESS, cases[i].profile);
         assert_int_equal(kfx_k8s_choose(cases[i].version, "", "", &choice, &err), 0);
-        kfx_k8s_values_t values = {"cp1", &config, "cp1.localtest.me", &choice, "dsn-1", "0badcafe"};
+        kfx_k8s_values_t values = {"cp1", &config, &choice, "dsn-1", "0badcafe"};
         KFX_JSON json_t *d = kfx_k8s_manifest("kube-controller-manager", &values, &err);
         const json_t *command = kfx_json_get(d, "spec", "template", "spec", "containers", "0", "command");
         const char *list = NULL;
@@ -282,8 +295,8 @@ static void test_render(void **state)
 
 static void assert_endpoint(kfx_config_t config, kfx_memo_t facts, const char *url, const char *tls)
 {
-    kfx_k8s_endpoints_t e;
-    kfx_k8s_endpoints("cp1", "cp1-system", &config, &facts, &e);
+    kfx_endpoints_t e;
+    kfx_endpoints("cp1", "cp1", &config, &facts, &e);
     assert_string_equal(e.external_url, url);
     assert_string_equal(e.tls_server_name, tls);
     assert_string_equal(e.internal_url, "https://cp1.cp1-system.svc.cluster.local");
@@ -308,8 +321,8 @@ static void test_endpoints(void **state)
     c.exposure = KFX_EXPOSE_INGRESS;
     kfx_copy(facts.route_host, sizeof(facts.route_host), "cp1.apps.example.com");
     assert_endpoint(c, facts, "https://cp1.apps.example.com", "");
-    kfx_k8s_endpoints_t e;
-    kfx_k8s_endpoints("cp1", "cp1-system", &c, &facts, &e);
+    kfx_endpoints_t e;
+    kfx_endpoints("cp1", "cp1", &c, &facts, &e);
     assert_int_equal(e.san_count,
                      e.input_count + 1); /* the Service's address is no input: it is not known from a digest */
     assert_string_equal(e.sans[e.input_count], "10.96.7.7");
@@ -363,10 +376,10 @@ static void test_plan(void **state)
     (void)state;
     kfx_config_t config = config_of(false, KFX_EXPOSE_INGRESS, KFX_PROFILE_DEFAULT);
     kfx_memo_t facts = {.cluster_ip = "10.96.7.7"};
-    kfx_k8s_endpoints_t e, moved;
+    kfx_endpoints_t e, moved;
     kfx_secret_state_t s[KFX_SECRETS] = {{.exists = false}};
     kfx_secret_plan_t plan;
-    kfx_k8s_endpoints("cp1", "cp1-system", &config, &facts, &e);
+    kfx_endpoints("cp1", "cp1", &config, &facts, &e);
     kfx_secret_plan(s, "", false, "cp1", &e, &plan);
     assert_plan(&plan, KFX_CREATE, KFX_CREATE, KFX_CREATE, false, true);
     kfx_secret_plan(s, "01234567", false, "cp1", &e, &plan);
@@ -384,7 +397,7 @@ static void test_plan(void **state)
     assert_plan(&plan, KFX_KEEP, KFX_KEEP, KFX_CREATE, true, false);
     s[KFX_CM].exists = true;
     kfx_copy(config.domain, sizeof(config.domain), "example.com");
-    kfx_k8s_endpoints("cp1", "cp1-system", &config, &facts, &moved);
+    kfx_endpoints("cp1", "cp1", &config, &facts, &moved);
     kfx_secret_plan(s, "", false, "cp1", &moved, &plan);
     assert_plan(&plan, KFX_REISSUE, KFX_REISSUE, KFX_KEEP, true, false);
     s[KFX_CERTS].exists = false; /* another authority: everything that hangs on it */

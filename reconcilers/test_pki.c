@@ -57,13 +57,13 @@ static int verify(const char *ca_pem, const char *pem, const char *host)
     return error;
 }
 
-static kfx_k8s_endpoints_t endpoints_of(const char *address)
+static kfx_endpoints_t endpoints_of(const char *address)
 {
     kfx_config_t config = {.domain = "localtest.me", .external_port = 9443, .host_container = "kind-control-plane"};
     kfx_memo_t facts = {.cluster_ip = "10.96.7.7"};
-    kfx_k8s_endpoints_t out;
+    kfx_endpoints_t out;
     kfx_copy(config.external_address, sizeof(config.external_address), address);
-    kfx_k8s_endpoints("cp1", "cp1-system", &config, &facts, &out);
+    kfx_endpoints("cp1", "cp1", &config, &facts, &out);
     return out;
 }
 
@@ -178,7 +178,7 @@ static void test_certs_secret(void **state)
                                         "::1"};
     kfx_error_t err = KFX_ERROR_INIT;
     kfx_authority_t authority = {.id = ""};
-    kfx_k8s_endpoints_t endpoints = endpoints_of("192.0.2.9");
+    kfx_endpoints_t endpoints = endpoints_of("192.0.2.9");
     KFX_JSON json_t *data = kfx_certs_make(&endpoints, &authority, &err);
     assert_non_null(data);
     assert_int_equal(json_object_size(data), KFX_COUNT(keys));
@@ -254,7 +254,7 @@ static void test_kubeconfigs(void **state)
     static const char cm[] = "system:kube-controller-manager";
     kfx_error_t err = KFX_ERROR_INIT;
     kfx_authority_t authority = {.id = ""};
-    kfx_k8s_endpoints_t plain = endpoints_of(""), address = endpoints_of("192.0.2.9");
+    kfx_endpoints_t plain = endpoints_of(""), address = endpoints_of("192.0.2.9");
     json_decref(kfx_certs_make(&plain, &authority, &err));
     json_t *data = kfx_kubeconfig_data(KFX_ADMIN, "cp1", &plain, &authority, &err);
     assert_int_equal(json_object_size(data), 2);

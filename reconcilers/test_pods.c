@@ -29,7 +29,7 @@ static json_t *list_of(const char *list, const char *container)
 static void look(const char *list, const char *container, kfx_trouble_t *out)
 {
     KFX_JSON json_t *pods = list_of(list, container);
-    kfx_pods_trouble(pods, "cp1-system", "kube-apiserver", out);
+    kfx_pods_trouble(pods, "cp1-system", "Deployment", "kube-apiserver", out);
 }
 
 static void expect(const kfx_trouble_t *trouble, const char *reason, const char *part)
@@ -112,7 +112,7 @@ static void test_ordinary_start_is_no_trouble(void **state)
         look("containerStatuses", ordinary[i], &trouble);
         assert_null(trouble.reason);
     }
-    kfx_pods_trouble(NULL, "cp1-system", "kube-apiserver", &trouble);
+    kfx_pods_trouble(NULL, "cp1-system", "Deployment", "kube-apiserver", &trouble);
     assert_null(trouble.reason);
 }
 
@@ -133,7 +133,7 @@ static void test_newest_pod_of_the_workload_counts(void **state)
         json_pack("{s:[o,o,o,o]}", "items", pod("kube-apiserver-1", "2026-11-25T10:00:00Z", "image:old"),
                   pod("kube-apiserver-2", "2026-11-25T11:00:00Z", "image:new"), leaving,
                   pod("kube-controller-manager-1", "2026-11-25T12:00:00Z", "image:other"));
-    kfx_pods_trouble(list, "cp1-system", "kube-apiserver", &trouble);
+    kfx_pods_trouble(list, "cp1-system", "Deployment", "kube-apiserver", &trouble);
     expect(&trouble, "ImagePullFailed", "image:new");
 }
 
@@ -144,7 +144,7 @@ static void test_unschedulable_and_refused(void **state)
     KFX_JSON json_t *list = json_pack("{s:[{s:{s:s}, s:{s:[{s:s, s:s, s:s, s:s}]}}]}", "items", "metadata", "name",
                                       "kube-apiserver-1", "status", "conditions", "type", "PodScheduled", "status",
                                       "False", "reason", "Unschedulable", "message", "0/1 nodes are available");
-    kfx_pods_trouble(list, "cp1-system", "kube-apiserver", &trouble);
+    kfx_pods_trouble(list, "cp1-system", "Deployment", "kube-apiserver", &trouble);
     expect(&trouble, "Unschedulable", "0/1 nodes are available; make room, or add a node");
     KFX_JSON json_t *deployment =
         json_pack("{s:{s:s}, s:{s:[{s:s, s:s}, {s:s, s:s, s:s}]}}", "metadata", "name", "kube-apiserver", "status",

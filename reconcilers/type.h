@@ -15,7 +15,8 @@ typedef struct {
     uint32_t revision;    /* of the manifests: raised by one whenever they change, so that during a rollout of KubeFlex
                              only    the newest workers get work */
     const char *workload; /* the Deployment whose readiness starts the live probe; NULL: the probe alone tells */
-    const char *helper;   /* another one, which a plane that is Ready may lack for a while; NULL: none */
+    const char *workload_kind; /* "StatefulSet"; NULL: "Deployment" */
+    const char *helper;        /* another one, which a plane that is Ready may lack for a while; NULL: none */
     const char *secret_name, *secret_key, *secret_in_cluster_key; /* status.secretRef */
     const char *pod_security; /* Pod Security level that a new Namespace enforces; NULL = none */
     uint32_t reprobe_ms;      /* how often a plane that is Ready is asked again, on average; 0: 45 s */
@@ -36,6 +37,12 @@ typedef struct {
     /* For people: the manifests of a plane as a JSON array, without Secrets and without marks of ownership. */
     json_t *(*render)(const char *plane, const kfx_config_t *config, kfx_error_t *err);
 } kfx_type_t;
+
+/* "Deployment" or "StatefulSet". */
+static inline const char *kfx_type_workload_kind(const kfx_type_t *type)
+{
+    return type->workload_kind ? type->workload_kind : "Deployment";
+}
 
 const kfx_type_t *kfx_type_lookup(const char *name); /* NULL: not built */
 void kfx_type_names(char *out, size_t size);         /* "host, k8s", for messages */

@@ -6,7 +6,7 @@
 #include <string.h>
 
 /* kfx_type_<name> stands in reconcilers/<name>/<name>.c. */
-#define TYPES(TYPE) TYPE(external) TYPE(host) TYPE(k8s)
+#define TYPES(TYPE) TYPE(external) TYPE(host) TYPE(k3s) TYPE(k8s) TYPE(ocm) TYPE(vcluster)
 
 #define DECLARE(name) extern const kfx_type_t kfx_type_##name;
 #define REFER(name) &kfx_type_##name,

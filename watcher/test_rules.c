@@ -4,7 +4,7 @@
 static void test_not_for_us(void **state)
 {
     (void)state;
-    create("cp2", "k3s");
+    create("cp2", "martian");
     assert_int_equal(written.op, KFX_OP_STATUS);
     land();
     assert_string_equal(reason_of("Synced"), "NotSupported");

@@ -20,7 +20,7 @@ static void free_text(char *text)
     free(text);
 }
 
-static void hash_serving(const kfx_k8s_endpoints_t *endpoints, char out[KFX_CA_ID_SIZE])
+static void hash_serving(const kfx_endpoints_t *endpoints, char out[KFX_CA_ID_SIZE])
 {
     KFX_JSON json_t *inputs = json_array();
     char hash[KFX_HASH_SIZE];
@@ -30,7 +30,7 @@ static void hash_serving(const kfx_k8s_endpoints_t *endpoints, char out[KFX_CA_I
     kfx_copy(out, KFX_CA_ID_SIZE, hash);
 }
 
-static void hash_kubeconfig(kfx_secret_t which, const char *plane, const kfx_k8s_endpoints_t *endpoints, const char *id,
+static void hash_kubeconfig(kfx_secret_t which, const char *plane, const kfx_endpoints_t *endpoints, const char *id,
                             char out[KFX_HASH_SIZE])
 {
     bool admin = which == KFX_ADMIN;
@@ -58,7 +58,7 @@ void kfx_authority_clear(kfx_authority_t *authority)
 }
 
 void kfx_secret_plan(const kfx_secret_state_t states[KFX_SECRETS], const char *inhand, bool reissue_serving,
-                     const char *plane, const kfx_k8s_endpoints_t *endpoints, kfx_secret_plan_t *plan)
+                     const char *plane, const kfx_endpoints_t *endpoints, kfx_secret_plan_t *plan)
 {
     char serving[KFX_CA_ID_SIZE], id[KFX_CA_ID_SIZE];
     const kfx_secret_state_t *certs = &states[KFX_CERTS];
@@ -129,7 +129,7 @@ static void put_pair(json_t *data, const char *name, const kfx_keypair_t *pair)
     put(data, key, pair->cert);
 }
 
-static int add_serving(json_t *data, const kfx_k8s_endpoints_t *endpoints, const kfx_keypair_t *ca, kfx_error_t *err)
+static int add_serving(json_t *data, const kfx_endpoints_t *endpoints, const kfx_keypair_t *ca, kfx_error_t *err)
 {
     KFX_KEYPAIR kfx_keypair_t pair = {NULL, NULL};
     const char *sans[KFX_SANS_MAX];
@@ -178,7 +178,7 @@ static int add_signing_keys(json_t *data, kfx_error_t *err)
     return 0;
 }
 
-json_t *kfx_certs_make(const kfx_k8s_endpoints_t *endpoints, kfx_authority_t *authority, kfx_error_t *err)
+json_t *kfx_certs_make(const kfx_endpoints_t *endpoints, kfx_authority_t *authority, kfx_error_t *err)
 {
     KFX_JSON json_t *data = json_object();
     kfx_cert_request_t subject = {.common_name = "kubernetes", .organization = "Kubernetes", .unit = "API Server"};
@@ -194,7 +194,7 @@ json_t *kfx_certs_make(const kfx_k8s_endpoints_t *endpoints, kfx_authority_t *au
     return KFX_STEAL(data);
 }
 
-json_t *kfx_certs_reissue(const kfx_k8s_endpoints_t *endpoints, const kfx_authority_t *authority, kfx_error_t *err)
+json_t *kfx_certs_reissue(const kfx_endpoints_t *endpoints, const kfx_authority_t *authority, kfx_error_t *err)
 {
     KFX_JSON json_t *data = json_object();
     return add_serving(data, endpoints, &authority->ca, err) ? NULL : KFX_STEAL(data);
@@ -218,7 +218,7 @@ static int add_kubeconfig(json_t *data, const char *key, const kfx_cert_request_
     return 0;
 }
 
-json_t *kfx_kubeconfig_data(kfx_secret_t which, const char *plane, const kfx_k8s_endpoints_t *endpoints,
+json_t *kfx_kubeconfig_data(kfx_secret_t which, const char *plane, const kfx_endpoints_t *endpoints,
                             const kfx_authority_t *authority, kfx_error_t *err)
 {
     static const char cm_user[] = "system:kube-controller-manager";

@@ -10,7 +10,7 @@
 #define KFX_K8S_CERTS_H
 
 #include "objects/object.h"
-#include "reconcilers/k8s/endpoints.h"
+#include "reconcilers/endpoints.h"
 #include "reconcilers/pki.h"
 
 #include <jansson.h>
@@ -43,7 +43,7 @@ typedef struct {
 
 /* inhand: id of the authority in hand or "". reissue_serving: issue the serving certificate again whatever the hash. */
 void kfx_secret_plan(const kfx_secret_state_t states[KFX_SECRETS], const char *inhand, bool reissue_serving,
-                     const char *plane, const kfx_k8s_endpoints_t *endpoints, kfx_secret_plan_t *plan);
+                     const char *plane, const kfx_endpoints_t *endpoints, kfx_secret_plan_t *plan);
 
 void kfx_authority_id(const char *ca_pem, char out[KFX_CA_ID_SIZE]);
 void kfx_authority_clear(kfx_authority_t *authority);
@@ -53,11 +53,11 @@ int kfx_authority_read(const json_t *secret, kfx_authority_t *authority, kfx_err
 void kfx_authority_of_hash(const char *hash, char out[KFX_CA_ID_SIZE]);
 
 /* A new identity: fills authority and gives the `data` of k8s-certs (12 keys). Fresh reference, NULL with err. */
-json_t *kfx_certs_make(const kfx_k8s_endpoints_t *endpoints, kfx_authority_t *authority, kfx_error_t *err);
+json_t *kfx_certs_make(const kfx_endpoints_t *endpoints, kfx_authority_t *authority, kfx_error_t *err);
 /* Only the serving certificate: data with apiserver.crt and apiserver.key. */
-json_t *kfx_certs_reissue(const kfx_k8s_endpoints_t *endpoints, const kfx_authority_t *authority, kfx_error_t *err);
+json_t *kfx_certs_reissue(const kfx_endpoints_t *endpoints, const kfx_authority_t *authority, kfx_error_t *err);
 /* data of admin-kubeconfig or cm-kubeconfig. */
-json_t *kfx_kubeconfig_data(kfx_secret_t which, const char *plane, const kfx_k8s_endpoints_t *endpoints,
+json_t *kfx_kubeconfig_data(kfx_secret_t which, const char *plane, const kfx_endpoints_t *endpoints,
                             const kfx_authority_t *authority, kfx_error_t *err);
 
 #endif

@@ -83,7 +83,7 @@ static int read_authority(kfx_run_t *run, work_t *work)
 }
 
 static json_t *content(const kfx_run_t *run, work_t *work, kfx_secret_t which, kfx_action_t action,
-                       const kfx_k8s_endpoints_t *endpoints, json_t *certs, kfx_error_t *err)
+                       const kfx_endpoints_t *endpoints, json_t *certs, kfx_error_t *err)
 {
     if (which != KFX_CERTS)
         return kfx_kubeconfig_data(which, run->owner.plane, endpoints, &work->authority, err);
@@ -143,7 +143,7 @@ static int settle(kfx_run_t *run, work_t *work, kfx_secret_t which, const kfx_re
 }
 
 /* Carries a plan out: all writes at once. */
-static int carry_out(kfx_run_t *run, work_t *work, const kfx_secret_plan_t *plan, const kfx_k8s_endpoints_t *endpoints,
+static int carry_out(kfx_run_t *run, work_t *work, const kfx_secret_plan_t *plan, const kfx_endpoints_t *endpoints,
                      json_t *certs)
 {
     kfx_request_t *reqs[KFX_SECRETS];
@@ -193,7 +193,7 @@ static int check_states(kfx_run_t *run, const work_t *work)
 }
 
 /* One round: 1 = nothing left to do, 0 = look again, -1 = failed. */
-static int round_once(kfx_run_t *run, work_t *work, const kfx_k8s_endpoints_t *endpoints)
+static int round_once(kfx_run_t *run, work_t *work, const kfx_endpoints_t *endpoints)
 {
     kfx_secret_plan_t plan;
     kfx_error_t err = KFX_ERROR_INIT;
@@ -226,7 +226,7 @@ static int round_once(kfx_run_t *run, work_t *work, const kfx_k8s_endpoints_t *e
     return 0;
 }
 
-int kfx_identity_ensure(kfx_run_t *run, const kfx_k8s_endpoints_t *endpoints, bool reissue_serving,
+int kfx_identity_ensure(kfx_run_t *run, const kfx_endpoints_t *endpoints, bool reissue_serving,
                         char out[KFX_CA_ID_SIZE])
 {
     KFX_CLEANUP(clear_work) work_t work = {.reissue_serving = reissue_serving};

@@ -7,7 +7,7 @@
 
 /* Brings the three Secrets to what is desired and writes the authority's id to out. Remembers ca.crt in run->memo where
  * it was in hand. -1 with a verdict. */
-int kfx_identity_ensure(kfx_run_t *run, const kfx_k8s_endpoints_t *endpoints, bool reissue_serving,
+int kfx_identity_ensure(kfx_run_t *run, const kfx_endpoints_t *endpoints, bool reissue_serving,
                         char out[KFX_CA_ID_SIZE]);
 
 /* kfx_type_t.authority */

@@ -4,6 +4,7 @@
 #include "base/json.h"
 #include "base/manifest.h"
 #include "base/mem.h"
+#include "reconcilers/front.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -70,26 +71,6 @@ static json_t *controllers(const char *all, const char *left_out)
     return left_out && strstr(all, left_out) ? json_sprintf("-%s,%s", left_out, all) : json_string(all);
 }
 
-static const char *service_type(kfx_exposure_t exposure)
-{
-    switch (exposure) {
-    case KFX_EXPOSE_LOADBALANCER: return "LoadBalancer";
-    case KFX_EXPOSE_NONE: return "ClusterIP";
-    case KFX_EXPOSE_INGRESS:
-    case KFX_EXPOSE_NODEPORT: break;
-    }
-    return "NodePort";
-}
-
-/* The user's win, but passthrough is there unless they say otherwise. */
-static json_t *ingress_annotations(const kfx_config_t *config)
-{
-    json_t *out = json_pack("{s:s}", "nginx.ingress.kubernetes.io/ssl-passthrough", "true");
-    if (config->ingress_annotations)
-        json_object_update(out, config->ingress_annotations);
-    return out;
-}
-
 static void put_image(json_t *vars, const char *var, const char *program, const char *version)
 {
     json_object_set_new(vars, var, json_sprintf("registry.k8s.io/%s:%s", program, version));
@@ -120,9 +101,7 @@ static void put_workload(json_t *vars, const kfx_k8s_values_t *values)
 json_t *kfx_k8s_manifest(const char *name, const kfx_k8s_values_t *values, kfx_error_t *err)
 {
     KFX_JSON json_t *vars =
-        json_pack("{s:s, s:s, s:s, s:s, s:o}", "plane", values->plane, "host", values->host, "service_type",
-                  service_type(values->config->exposure), "ingress_class", values->config->ingress_class,
-                  "ingress_annotations", ingress_annotations(values->config));
+        json_pack("{s:s, s:s}", "plane", values->plane, "service_type", kfx_service_type(values->config->exposure));
     if (values->choice)
         put_workload(vars, values);
     return kfx_manifest_render(kfx_k8s_manifests, name, vars, err);
@@ -130,27 +109,24 @@ json_t *kfx_k8s_manifest(const char *name, const kfx_k8s_values_t *values, kfx_e
 
 json_t *kfx_k8s_render(const char *plane, const kfx_config_t *config, kfx_error_t *err)
 {
-    const char *names[4];
-    size_t count = 0;
+    static const char *const names[] = {"service", "kube-apiserver", "kube-controller-manager"};
     KFX_JSON json_t *out = json_array();
     kfx_k8s_choice_t choice;
+    char ns[KFX_NAME_SIZE];
+    size_t at;
+    json_t *made;
     if (kfx_k8s_choose("", "", config->kubernetes_version, &choice, err))
         return NULL;
-    KFX_FREE char *host = kfx_xasprintf("%s.%s", plane, config->domain);
-    kfx_k8s_values_t values = {plane, config, host, &choice, "rendered", "rendered"};
-    names[count++] = "service";
-    if (config->exposure == KFX_EXPOSE_INGRESS)
-        names[count++] = config->openshift ? "route" : "ingress";
-    names[count++] = "kube-apiserver";
-    names[count++] = "kube-controller-manager";
-    for (size_t i = 0; i < count; i++) {
+    kfx_k8s_values_t values = {plane, config, &choice, "rendered", "rendered"};
+    for (size_t i = 0; i < KFX_COUNT(names); i++) {
         json_t *object = kfx_k8s_manifest(names[i], &values, err);
-        if (!object)
+        if (!object || json_array_append_new(out, object))
             return NULL;
-        char ns[KFX_NAME_SIZE];
-        kfx_plane_namespace(plane, ns);
-        kfx_json_put(object, json_string(ns), "metadata", "namespace");
-        json_array_append_new(out, object);
+        if (i == 0 && kfx_front_render(out, plane, plane, config, err))
+            return NULL;
     }
+    kfx_plane_namespace(plane, ns);
+    json_array_foreach (out, at, made)
+        kfx_json_put(made, json_string(ns), "metadata", "namespace");
     return KFX_STEAL(out);
 }

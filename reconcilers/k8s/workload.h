@@ -2,7 +2,7 @@
 #ifndef KFX_K8S_WORKLOAD_H
 #define KFX_K8S_WORKLOAD_H
 
-#include "reconcilers/k8s/endpoints.h"
+#include "reconcilers/endpoints.h"
 #include "reconcilers/k8s/versions.h"
 
 #include <jansson.h>
@@ -10,13 +10,12 @@
 typedef struct {
     const char *plane;
     const kfx_config_t *config;
-    const char *host;               /* <plane>.<domain> */
     const kfx_k8s_choice_t *choice; /* may be NULL where no workload is rendered */
     const char *dsn_hash;           /* of Secret kine-dsn */
     const char *ca_id;
 } kfx_k8s_values_t;
 
-/* "service", "ingress", "route", "kube-apiserver", "kube-controller-manager". Fresh reference, NULL with err. */
+/* "service", "kube-apiserver", "kube-controller-manager". Fresh reference, NULL with err. */
 json_t *kfx_k8s_manifest(const char *name, const kfx_k8s_values_t *values, kfx_error_t *err);
 
 /* kfx_type_t.render */

@@ -239,7 +239,7 @@ class Tests:
 
     def test_6_not_supported(self):
         f = self.f
-        name, _ = f.plane("v", "vcluster")
+        name, _ = f.plane("v", "martian")
         synced = wait("Synced=False", lambda: conditions(f.seen(name)).get("Synced"))
         assert synced["status"] == "False" and synced["reason"] == "NotSupported" and "k8s" in synced["message"], synced
         assert not f.seen(name)["metadata"].get("finalizers")

@@ -1,12 +1,12 @@
-/* reconcilers/k8s/endpoints.c: URLs and certificate names. */
-#include "reconcilers/k8s/endpoints.h"
+/* reconcilers/endpoints.c: URLs and certificate names. */
+#include "reconcilers/endpoints.h"
 
 #include "base/mem.h"
 
 #include <stdio.h>
 #include <string.h>
 
-static void add(kfx_k8s_endpoints_t *out, const char *fmt, const char *a, const char *b)
+static void add(kfx_endpoints_t *out, const char *fmt, const char *a, const char *b)
 {
     char name[sizeof(out->sans[0])];
 #pragma GCC diagnostic push
@@ -21,8 +21,8 @@ static void add(kfx_k8s_endpoints_t *out, const char *fmt, const char *a, const 
     kfx_copy(out->sans[out->san_count++], sizeof(out->sans[0]), name);
 }
 
-static void add_sans(const char *plane, const char *ns, const kfx_config_t *config, const kfx_memo_t *facts,
-                     kfx_k8s_endpoints_t *out)
+static void add_sans(const char *name, const char *ns, const kfx_config_t *config, const kfx_memo_t *facts,
+                     kfx_endpoints_t *out)
 {
     static const char *const fixed[] = {"kubernetes",
                                         "kubernetes.default",
@@ -31,12 +31,12 @@ static void add_sans(const char *plane, const char *ns, const kfx_config_t *conf
                                         "kubernetes.default.svc.cluster.local",
                                         "localhost",
                                         "kubeflex-control-plane"};
-    static const char *const service[] = {"%s.%s", "%s.%s.svc", "%s.%s.svc.cluster", "%s.%s.svc.cluster.local"};
+    static const char *const forms[] = {"%s.%s", "%s.%s.svc", "%s.%s.svc.cluster", "%s.%s.svc.cluster.local"};
     for (size_t i = 0; i < KFX_COUNT(fixed); i++)
         add(out, "%s%s", fixed[i], "");
     add(out, "%s%s", config->host_container, "");
-    for (size_t i = 0; i < KFX_COUNT(service); i++)
-        add(out, service[i], plane, ns);
+    for (size_t i = 0; i < KFX_COUNT(forms); i++)
+        add(out, forms[i], name, ns);
     add(out, "%s%s", out->host, "");
     add(out, "%s%s", facts->route_host, "");
     add(out, "%s%s", facts->balancer, "");
@@ -55,7 +55,7 @@ static void url(char *out, size_t size, const char *address, int port)
     snprintf(out, size, "https://%s%s%s:%d", v6 ? "[" : "", address, v6 ? "]" : "", port);
 }
 
-static void external(const kfx_config_t *config, const kfx_memo_t *facts, kfx_k8s_endpoints_t *out)
+static void external(const kfx_config_t *config, const kfx_memo_t *facts, kfx_endpoints_t *out)
 {
     char *to = out->external_url;
     size_t size = sizeof(out->external_url);
@@ -85,12 +85,14 @@ static void external(const kfx_config_t *config, const kfx_memo_t *facts, kfx_k8
     }
 }
 
-void kfx_k8s_endpoints(const char *plane, const char *ns, const kfx_config_t *config, const kfx_memo_t *facts,
-                       kfx_k8s_endpoints_t *out)
+void kfx_endpoints(const char *plane, const char *service, const kfx_config_t *config, const kfx_memo_t *facts,
+                   kfx_endpoints_t *out)
 {
-    *out = (kfx_k8s_endpoints_t){.san_count = 0};
+    char ns[KFX_NAME_SIZE];
+    kfx_plane_namespace(plane, ns);
+    *out = (kfx_endpoints_t){.san_count = 0};
     snprintf(out->host, sizeof(out->host), "%s.%s", plane, config->domain);
-    snprintf(out->internal_url, sizeof(out->internal_url), "https://%s.%s.svc.cluster.local", plane, ns);
+    snprintf(out->internal_url, sizeof(out->internal_url), "https://%s.%s.svc.cluster.local", service, ns);
     external(config, facts, out);
-    add_sans(plane, ns, config, facts, out);
+    add_sans(service, ns, config, facts, out);
 }
