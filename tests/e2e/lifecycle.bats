@@ -57,20 +57,10 @@ setup() { load lib.bash; }
   [ -z "$(databases_of "$uid")" ]
 }
 
-@test "a plane of a type that is not built says NotSupported" {
-  plane_apply unbuilt k3s
-  hk wait --for=jsonpath='{.status.conditions[?(@.type=="Synced")].reason}'=NotSupported controlplane/unbuilt --timeout=30s
-  [ "$(condition unbuilt Synced status)" = False ]
-  [ -n "$(condition unbuilt Synced message)" ]
-  hk delete controlplane unbuilt --timeout="$GONE_TIMEOUT"
-}
-
-@test "kflex create of a type that is not built fails at once and leaves the object" {
-  run --separate-stderr kflex create unbuilt2 --type k3s
-  [ "$status" -eq 1 ]
-  contains "$stderr" NotSupported
-  contains "$stderr" 'kflex delete unbuilt2'
-  kflex delete unbuilt2
+@test "a type that there is not is refused by the API" {
+  run plane_apply unknown martian
+  [ "$status" -ne 0 ]
+  contains "$output" 'spec.type'
 }
 
 @test "bad names are refused by kflex, with the rule" {

@@ -27,6 +27,8 @@ GROUPS = {
     "customresourcedefinitions": "apiextensions.k8s.io",
     "leases": "coordination.k8s.io",
     "events": "events.k8s.io",
+    "roles": "rbac.authorization.k8s.io",
+    "rolebindings": "rbac.authorization.k8s.io",
     "clusterroles": "rbac.authorization.k8s.io",
     "clusterrolebindings": "rbac.authorization.k8s.io",
 }
@@ -106,6 +108,67 @@ REFUSED = {
         create pods -A
         patch controlplanes -A
         list namespaces""",
+    "kubeflex-reconciler-vcluster": """
+        get secrets -A
+        list secrets -A
+        watch secrets -n PLANE
+        get secrets/kine-dsn -n PLANE
+        get secrets/admin-kubeconfig -n PLANE
+        get secrets/postgres-postgresql -n kubeflex-system
+        patch controlplanes -A
+        list namespaces
+        create pods -n PLANE
+        create pods --subresource=exec -n PLANE
+        create serviceaccounts --subresource=token -A
+        create clusterroles.rbac.authorization.k8s.io
+        create clusterrolebindings.rbac.authorization.k8s.io
+        patch deployments.apps/kube-apiserver -n PLANE
+        create persistentvolumeclaims -n PLANE
+        impersonate serviceaccounts -A
+        patch configmaps/kubeflex-config -n kubeflex-system
+        create secrets -n PLANE
+        escalate roles.rbac.authorization.k8s.io/other -n PLANE
+        bind clusterroles.rbac.authorization.k8s.io/cluster-admin""",
+    "kubeflex-reconciler-k3s": """
+        get secrets -A
+        list secrets -A
+        watch secrets -n PLANE
+        get secrets/kine-dsn -n PLANE
+        get secrets/admin-kubeconfig -n PLANE
+        get secrets/postgres-postgresql -n kubeflex-system
+        patch controlplanes -A
+        list namespaces
+        create pods -n PLANE
+        create pods --subresource=exec -n PLANE
+        create serviceaccounts --subresource=token -A
+        create clusterroles.rbac.authorization.k8s.io
+        create clusterrolebindings.rbac.authorization.k8s.io
+        patch deployments.apps/kube-apiserver -n PLANE
+        create persistentvolumeclaims -n PLANE
+        impersonate serviceaccounts -A
+        patch configmaps/kubeflex-config -n kubeflex-system
+        patch roles.rbac.authorization.k8s.io -A
+        bind clusterroles.rbac.authorization.k8s.io/cluster-admin""",
+    "kubeflex-reconciler-ocm": """
+        get secrets -A
+        list secrets -A
+        watch secrets -n PLANE
+        get secrets/kine-dsn -n PLANE
+        get secrets/admin-kubeconfig -n PLANE
+        get secrets/postgres-postgresql -n kubeflex-system
+        patch controlplanes -A
+        list namespaces
+        create pods -n PLANE
+        create pods --subresource=exec -n PLANE
+        create serviceaccounts --subresource=token -A
+        create clusterroles.rbac.authorization.k8s.io
+        create clusterrolebindings.rbac.authorization.k8s.io
+        patch deployments.apps/kube-apiserver -n PLANE
+        create persistentvolumeclaims -n PLANE
+        impersonate serviceaccounts -A
+        patch configmaps/kubeflex-config -n kubeflex-system
+        escalate roles.rbac.authorization.k8s.io/other -n PLANE
+        bind clusterroles.rbac.authorization.k8s.io/cluster-admin""",
     "kubeflex-storage-agent": """
         get deployments.apps -A
         create deployments.apps -n PLANE
