@@ -5,6 +5,7 @@
 #include "base/json.h"
 #include "base/mem.h"
 #include "base/yaml.h"
+#include "cli/kubetext.h"
 
 #include <errno.h>
 #include <libgen.h>
@@ -217,9 +218,21 @@ static int lock_file(const char *path, kfx_error_t *err)
     return fd;
 }
 
-static int write_one(const kfx_kc_t *kc, size_t i, kfx_error_t *err)
+/* What is in the file keeps its text where it does not change. before: what the file was read as. */
+static char *text_for(const kfx_kc_t *kc, size_t i, const json_t *before, kfx_error_t *err)
 {
-    char *text = kfx_yaml_dump(kc->tree[i], err);
+    size_t len = 0;
+    char *old = kfx_file_read(kc->path[i], KFX_KUBEFILE_MAX, &len, NULL);
+    char *text = kfx_kubetext_rewrite(old ? old : "", len, before, kc->tree[i], err);
+    if (old)
+        kfx_wipe(old, len);
+    free(old);
+    return text;
+}
+
+static int write_one(const kfx_kc_t *kc, size_t i, const json_t *before, kfx_error_t *err)
+{
+    char *text = text_for(kc, i, before, err);
     if (!text)
         return -1;
     size_t len = strlen(text);
@@ -243,7 +256,7 @@ static int edit_locked(const char *flag, int (*edit)(void *ctx, kfx_kc_t *kc, kf
         if (!json_equal(json_array_get(before, i), kc->tree[i]) && check_path(kc->path[i], err) < 0)
             return -1;
     for (size_t i = 0; i < kc->count; i++)
-        if (!json_equal(json_array_get(before, i), kc->tree[i]) && write_one(kc, i, err) < 0)
+        if (!json_equal(json_array_get(before, i), kc->tree[i]) && write_one(kc, i, json_array_get(before, i), err) < 0)
             return -1;
     return 0;
 }
