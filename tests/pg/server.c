@@ -25,6 +25,8 @@
 #define BIN "/usr/lib/postgresql/15/bin/"
 #define START_MS 30000
 
+static bool bench;
+
 static void die(const char *what)
 {
     fprintf(stderr, "tests/pg: %s: %s\n", what, strerror(errno));
@@ -34,6 +36,11 @@ static void die(const char *what)
 bool pg_server_available(void)
 {
     return access(BIN "postgres", X_OK) == 0 && access(BIN "initdb", X_OK) == 0;
+}
+
+void pg_server_for_bench(void)
+{
+    bench = true;
 }
 
 /* Somebody who is not root, if we are. */
@@ -157,15 +164,15 @@ void pg_server_start(pg_server_t *self)
                           "-c",
                           sockets,
                           "-c",
-                          "fsync=off",
+                          bench ? "fsync=on" : "fsync=off",
                           "-c",
-                          "log_statement=all",
+                          bench ? "log_statement=none" : "log_statement=all",
                           "-c",
                           "log_min_error_statement=error",
                           "-c",
-                          "log_connections=on",
+                          bench ? "log_connections=off" : "log_connections=on",
                           "-c",
-                          "max_connections=60",
+                          bench ? "max_connections=1000" : "max_connections=200",
                           NULL};
     int life[2];
     if (pipe(life) < 0)

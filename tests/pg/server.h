@@ -17,6 +17,8 @@ typedef struct {
 
 /* True where the programs are installed. */
 bool pg_server_available(void);
+/* From now on servers are as in production: 1000 connections, what is committed is on the disk, nothing is logged. */
+void pg_server_for_bench(void);
 /* initdb with this superuser password and this certificate. Ends the process with a message on failure. */
 void pg_server_make(pg_server_t *self, const char *password, const char *cert_pem, const char *key_pem);
 void pg_server_start(pg_server_t *self); /* returns once it serves */
