@@ -7,6 +7,7 @@
 
 /* A session that holds a lock is ended after 5 s of silence (database.h): no call made meanwhile may take as long. */
 #define CALL_MS 2000
+#define PAGE 500
 
 static json_t *answer(kfx_kube_t *kube, kfx_request_t *req, kfx_error_t *err)
 {
@@ -55,6 +56,31 @@ static json_t *get_plane(void *ctx, const char *name, kfx_error_t *err)
     return answer(ctx, req, err);
 }
 
+static json_t *plane_uids(void *ctx, kfx_error_t *err)
+{
+    KFX_JSON json_t *uids = json_object();
+    KFX_FREE char *next = kfx_xstrdup("");
+    do {
+        KFX_REQUEST kfx_request_t *req = kfx_request_new(KFX_GET, NULL, KFX_CONTROLPLANES_PATH "?limit=%d%s%s", PAGE,
+                                                         *next ? "&continue=" : "", next);
+        req->metadata_only = true;
+        KFX_JSON json_t *list = answer(ctx, req, err);
+        size_t i;
+        const json_t *plane;
+        if (!list)
+            return NULL;
+        json_array_foreach (kfx_json_get(list, "items"), i, plane) {
+            const char *uid = kfx_json_str(plane, "metadata", "uid");
+            if (uid)
+                json_object_set_new(uids, uid, json_true());
+        }
+        const char *token = kfx_json_str(list, "metadata", "continue");
+        free(next);
+        next = kfx_kube_escape(token ? token : "");
+    } while (*next);
+    return KFX_STEAL(uids);
+}
+
 kfx_secrets_t kfx_kube_secrets(kfx_kube_t *kube)
 {
     return (kfx_secrets_t){.get = get_secret,
@@ -62,5 +88,6 @@ kfx_secrets_t kfx_kube_secrets(kfx_kube_t *kube)
                            .create = create_secret,
                            .apply = apply_secret,
                            .plane = get_plane,
+                           .plane_uids = plane_uids,
                            .ctx = kube};
 }

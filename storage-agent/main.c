@@ -14,6 +14,7 @@
 #include "kube/client.h"
 #include "storage-agent/kube_secrets.h"
 #include "storage-agent/options.h"
+#include "storage-agent/orphans.h"
 #include "storage-agent/task.h"
 
 #include <malloc.h>
@@ -29,6 +30,9 @@
 #define DRAIN_MS 8000
 #define RETRY_BASE_MS 100
 #define RETRY_CAP_MS 2000
+#define SWEEP_MS 3600000
+#define SWEEP_FIRST_MS 300000 /* a start is busy enough */
+#define SWEEP_LOOK_MS 500
 #define KEYS_WAIT_MS 4000 /* shorter than what /healthz takes for a standstill */
 
 typedef struct {
@@ -147,6 +151,35 @@ static int refresh_keys(void *ctx, kfx_bus_keys_t *keys)
     return kfx_bus_keys_fetch(agent->kube, agent->storage.bootstrap.ns, KFX_SERVICE_STORAGE, keys, NULL);
 }
 
+static void warn_of_orphan(void *ctx, const kfx_orphan_t *orphan)
+{
+    (void)ctx;
+    kfx_log_warn("orphan: no control plane has this uid any more; see --remove-orphan", "server", orphan->server,
+                 "database", orphan->name, NULL);
+}
+
+/* From time to time: nothing waits for it. */
+static void *sweep(void *arg)
+{
+    agent_t *agent = arg;
+    kfx_metric_t *count =
+        kfx_gauge("kubeflex_storage_orphans", "Databases and roles left of planes that are gone.", NULL);
+
+    for (int64_t due = kfx_now_ms() + SWEEP_FIRST_MS; !atomic_load(&agent->stop); kfx_pause_ms(SWEEP_LOOK_MS)) {
+        kfx_error_t err = KFX_ERROR_INIT;
+        unsigned unanswered;
+        if (kfx_now_ms() < due)
+            continue;
+        long found = kfx_orphans_find(&agent->storage.pool, warn_of_orphan, NULL, &unanswered, &err);
+        if (found >= 0)
+            kfx_metric_set(count, found);
+        else
+            kfx_log_warn("orphans could not be searched for", "error", err.msg, NULL);
+        due = kfx_now_ms() + kfx_random_between(SWEEP_MS * 9 / 10, SWEEP_MS);
+    }
+    return NULL;
+}
+
 static int serve(agent_t *agent, const kfx_storage_options_t *options, const char *instance, const kfx_bus_keys_t *keys,
                  kfx_error_t *err)
 {
@@ -162,18 +195,46 @@ static int serve(agent_t *agent, const kfx_storage_options_t *options, const cha
                               .target_up = target_up,
                               .refresh_keys = keys->public_key[0] ? refresh_keys : NULL,
                               .ctx = agent};
-    pthread_t thread;
+    pthread_t thread, sweeper;
 
     agent->worker = kfx_worker_new(&opts, err);
     if (!agent->worker)
         return -1;
     bool warming = pthread_create(&thread, NULL, warm_up, agent) == 0;
+    bool sweeping = pthread_create(&sweeper, NULL, sweep, agent) == 0;
     atomic_store(&agent->serving, true);
     int rc = kfx_worker_serve(agent->worker, err);
     atomic_store(&agent->stop, true);
     if (warming)
         pthread_join(thread, NULL);
+    if (sweeping)
+        pthread_join(sweeper, NULL);
     return rc;
+}
+
+static void print_orphan(void *ctx, const kfx_orphan_t *orphan)
+{
+    (void)ctx;
+    printf("%s/%s %lld\n", orphan->server, orphan->name, orphan->bytes);
+}
+
+/* --orphans, --remove-orphan: beside the agents that serve; no task, so no lease: the plane's lock is what keeps it
+ * safe. */
+static int once(agent_t *agent, const kfx_storage_options_t *options, kfx_error_t *err)
+{
+    kfx_pool_t *pool = &agent->storage.pool;
+    unsigned unanswered = 0;
+
+    if (!options->remove) {
+        if (kfx_orphans_find(pool, print_orphan, NULL, &unanswered, err) < 0)
+            return -1;
+        return unanswered ? kfx_error_set(err, KFX_E_UNAVAILABLE, "%u servers do not answer", unanswered) : 0;
+    }
+    const char *slash = strchr(options->remove, '/');
+    KFX_FREE char *server = slash ? kfx_xasprintf("%.*s", (int)(slash - options->remove), options->remove) : NULL;
+    if (!server)
+        return kfx_error_set(err, KFX_E_INVALID, "--remove-orphan: give it as --orphans prints it, SERVER/NAME");
+    return kfx_orphan_remove(pool, server, slash + 1, err);
 }
 
 static kfx_kube_t *api_server(agent_t *agent, const kfx_storage_options_t *options, kfx_error_t *err)
@@ -192,7 +253,8 @@ static int run(agent_t *agent, const kfx_storage_options_t *options, kfx_error_t
     kfx_bus_keys_t keys;
 
     gethostname(host, sizeof host - 1);
-    if (kfx_health_start(options->health, err) < 0)
+    bool alone = options->orphans || options->remove;
+    if (!alone && kfx_health_start(options->health, err) < 0)
         return -1;
     agent->kube = api_server(agent, options, err);
     if (!agent->kube)
@@ -207,13 +269,18 @@ static int run(agent_t *agent, const kfx_storage_options_t *options, kfx_error_t
     if (wait_for_secrets(agent, options, &ca_pem) < 0)
         return 0;
     agent->storage.bootstrap.ca_pem = ca_pem;
-    kfx_health_set_ready(false, "waiting for the keys of the bus");
-    if (wait_for_keys(agent, options, &keys) < 0)
-        return 0;
     agent->storage.password_days = options->password_days;
     agent->storage.waiters_max = options->threads > 1 ? options->threads / 2 : 1;
     if (kfx_storage_init(&agent->storage, err) < 0)
         return -1;
+    if (alone) {
+        int done = once(agent, options, err);
+        kfx_storage_close(&agent->storage);
+        return done;
+    }
+    kfx_health_set_ready(false, "waiting for the keys of the bus");
+    if (wait_for_keys(agent, options, &keys) < 0)
+        return 0;
     int rc = serve(agent, options, options->instance ? options->instance : host, &keys, err);
     kfx_wipe(&keys, sizeof keys);
     kfx_worker_destroy(&agent->worker); /* ends the threads, and with them their connections */

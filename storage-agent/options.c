@@ -31,6 +31,8 @@ static const char usage[] =
     "  --postgres-port PORT    [KFX_POSTGRES_PORT, 5432]\n"
     "  --dsn-host HOST         where control planes reach it [KFX_DSN_HOST, postgres-postgresql.kubeflex-system.svc]\n"
     "  --dsn-port PORT         [KFX_DSN_PORT, 5432]\n"
+    "  --orphans               print what is left of planes that are gone (SERVER/NAME, bytes), and end\n"
+    "  --remove-orphan SERVER/NAME  drop that, and end\n"
     "  --certificate-name NAME one more name of the server's certificate; may be repeated\n"
     "  --log-level LEVEL       error, warn, info, debug [KFX_LOG_LEVEL, info]\n"
     "  --log-format FORMAT     text (key=value), json [KFX_LOG_FORMAT, text]\n"
@@ -47,6 +49,8 @@ static const struct option options[] = {
     {"postgres-port", required_argument, NULL, 'P'},
     {"dsn-host", required_argument, NULL, 'd'},
     {"dsn-port", required_argument, NULL, 'D'},
+    {"orphans", no_argument, NULL, 'o'},
+    {"remove-orphan", required_argument, NULL, 'r'},
     {"certificate-name", required_argument, NULL, 'c'},
     {"log-level", required_argument, NULL, 'l'},
     {"log-format", required_argument, NULL, 'f'},
@@ -92,6 +96,8 @@ static int take(int option, kfx_storage_options_t *out, kfx_error_t *err)
     case 'P': out->postgres_port = optarg; return 1;
     case 'd': out->dsn_host = optarg; return 1;
     case 'D': out->dsn_port = optarg; return 1;
+    case 'o': out->orphans = true; return 1;
+    case 'r': out->remove = optarg; return 1;
     case 'c': return add_name(out, optarg, err) < 0 ? -1 : 1;
     case 'l': return kfx_option_log_level(optarg, err) < 0 ? -1 : 1;
     case 'f': return kfx_option_log_format(optarg, err) < 0 ? -1 : 1;

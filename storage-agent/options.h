@@ -16,6 +16,8 @@ typedef struct {
     const char *ns;                                       /* of the agent's own Secrets */
     const char *extra_names[KFX_STORAGE_EXTRA_NAMES + 1]; /* further SANs; ends with NULL */
     unsigned threads;
+    bool orphans;       /* print them and end */
+    const char *remove; /* drop this one, SERVER/NAME, and end */
     long password_days; /* 0: passwords may get any age */
 } kfx_storage_options_t;
 

@@ -21,6 +21,8 @@ typedef struct {
     json_t *(*apply)(void *ctx, const char *ns, const char *manager, json_t *secret, kfx_error_t *err);
     /* The ControlPlane of that name; NULL with NOT_FOUND where there is none. */
     json_t *(*plane)(void *ctx, const char *name, kfx_error_t *err);
+    /* {uid: true} of all ControlPlanes. */
+    json_t *(*plane_uids)(void *ctx, kfx_error_t *err);
     void *ctx;
 } kfx_secrets_t;
 

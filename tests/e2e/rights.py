@@ -183,7 +183,7 @@ REFUSED = {
         list secrets -n kubeflex-system
         patch secrets -n kubeflex-storage
         delete secrets/kine-dsn -n PLANE
-        list controlplanes
+        watch controlplanes
         patch controlplanes -A
         patch controlplanes/PLANE --subresource=status
         get configmaps/kubeflex-config -n kubeflex-system

@@ -137,6 +137,22 @@ static json_t *get_plane(void *ctx, const char *name, kfx_error_t *err)
     return plane;
 }
 
+/* All that store_plane put there. */
+static json_t *plane_uids(void *ctx, kfx_error_t *err)
+{
+    store_t *self = ctx;
+    json_t *uids = json_object(), *object;
+    const char *key;
+
+    (void)err;
+    pthread_mutex_lock(&self->mutex);
+    json_object_foreach (self->objects, key, object)
+        if (key[0] == '/')
+            json_object_set_new(uids, kfx_json_str(object, "metadata", "uid"), json_true());
+    pthread_mutex_unlock(&self->mutex);
+    return uids;
+}
+
 void store_plane(store_t *self, const char *name, const char *uid, int generation, json_t *spec)
 {
     json_t *plane = json_pack("{s:{s:s, s:s, s:i}, s:o}", "metadata", "name", name, "uid", uid, "generation",
@@ -174,6 +190,7 @@ kfx_secrets_t store_secrets(store_t *self)
                            .create = create_secret,
                            .apply = apply_secret,
                            .plane = get_plane,
+                           .plane_uids = plane_uids,
                            .ctx = self};
 }
 

@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "storage-agent/database.h"
+#include "storage-agent/orphans.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -429,13 +430,74 @@ static void test_rotation_crash(void **state)
     }
 }
 
+/* ---- what is left of planes that are gone ------------------------------------------------------------------------ */
+
+typedef struct {
+    long count;
+    kfx_orphan_t last;
+} found_t;
+
+static void take(void *ctx, const kfx_orphan_t *orphan)
+{
+    found_t *found = ctx;
+    found->count++;
+    found->last = *orphan;
+}
+
+static void test_orphans(void **state)
+{
+    fixture_t *fx = *state;
+    plane_t kept = plane_new(fx, "kept"), lost = plane_new(fx, "lost-for-a-name-of-more-than-26");
+    kfx_storage_names_t names, of_kept;
+    kfx_error_t err = KFX_ERROR_INIT;
+    found_t found = {.count = 0};
+    unsigned unanswered;
+
+    create_on(&kept, "east");
+    create_on(&lost, "east");
+    plane_names(&lost, &names);
+    plane_names(&kept, &of_kept);
+    KFX_PG kfx_pg_t *super = admin_of(fx, &fx->second, "postgres");
+    do_sql(super, "CREATE DATABASE \"other_0123456789abcdef0123456789abcdef\""); /* of our form, and not ours */
+    assert_int_equal(kfx_orphans_find(&fx->storage.pool, take, &found, &unanswered, &err), 0);
+    store_delete(fx->store, "", lost.name); /* somebody took its finalizer away */
+    assert_int_equal(kfx_orphans_find(&fx->storage.pool, take, &found, &unanswered, &err), 1);
+    assert_int_equal(unanswered, 0);
+    assert_string_equal(found.last.server, "east");
+    assert_string_equal(found.last.name, names.database);
+    assert_true(found.last.database && found.last.bytes > 0);
+    /* Only what is one is removed, and only what is named. */
+    assert_int_equal(kfx_orphan_remove(&fx->storage.pool, "east", of_kept.database, &err), -1);
+    assert_int_equal(err.code, KFX_E_CONFLICT);
+    static const char *const bad[] = {"postgres", "template1",
+                                      "",         "_0123456789abcdef0123456789abcdef",
+                                      "x_0123",   "abcdefghijklmnopqrstuvwxyz0_0123456789abcdef0123456789abcdef"};
+    for (size_t i = 0; i < KFX_COUNT(bad); i++) {
+        assert_int_equal(kfx_orphan_remove(&fx->storage.pool, "east", bad[i], &err), -1);
+        assert_int_equal(err.code, KFX_E_INVALID);
+    }
+    do_sql(super, "DROP DATABASE \"%s\"", names.database); /* roles alone are some too */
+    assert_int_equal(kfx_orphans_find(&fx->storage.pool, take, &found, &unanswered, &err), 1);
+    assert_false(found.last.database);
+    assert_int_equal(kfx_orphan_remove(&fx->storage.pool, "east", names.database, &err), 0);
+    assert_int_equal(kfx_orphans_find(&fx->storage.pool, take, &found, &unanswered, &err), 0);
+    assert_int_equal(count_sql(super, "SELECT count(*) FROM pg_roles WHERE rolname LIKE 'lost%%'"), 0);
+    assert_int_equal(planes_on(fx, &fx->second), 2);
+    do_sql(super, "DROP DATABASE \"other_0123456789abcdef0123456789abcdef\"");
+    /* A server that is away is said to be so, not to have none. */
+    pg_server_kill(&fx->second);
+    assert_int_equal(kfx_orphans_find(&fx->storage.pool, take, &found, &unanswered, &err), 0);
+    assert_int_equal(unanswered, 1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_choice), cmocka_unit_test(test_pin),
-        cmocka_unit_test(test_room),   cmocka_unit_test(test_one_away),
-        cmocka_unit_test(test_secret), cmocka_unit_test(test_rotation),
-        cmocka_unit_test(test_age),    cmocka_unit_test(test_rotation_crash),
+        cmocka_unit_test(test_choice),  cmocka_unit_test(test_pin),
+        cmocka_unit_test(test_room),    cmocka_unit_test(test_one_away),
+        cmocka_unit_test(test_secret),  cmocka_unit_test(test_rotation),
+        cmocka_unit_test(test_age),     cmocka_unit_test(test_rotation_crash),
+        cmocka_unit_test(test_orphans),
     };
 
     if (!pg_server_available()) {
