@@ -203,30 +203,11 @@ static int send_upgrade(link_t *self, const char *key, int64_t deadline, kfx_err
     return rc;
 }
 
-/* The value of a header of an answer's head (NUL-terminated lines ended by CRLF), or "". */
-static void header_of(const char *head, const char *name, char *out, size_t size)
-{
-    out[0] = '\0';
-    size_t len = strlen(name);
-    for (const char *line = strstr(head, "\r\n"); line; line = strstr(line + 2, "\r\n")) {
-        if (strncasecmp(line + 2, name, len) != 0 || line[2 + len] != ':')
-            continue;
-        const char *value = line + 3 + len;
-        value += strspn(value, " ");
-        size_t n = strcspn(value, "\r\n");
-        if (n < size) {
-            memcpy(out, value, n);
-            out[n] = '\0';
-        }
-        return;
-    }
-}
-
 /* What the API server says instead of 101: a Status, as a rule. */
 static int refused(link_t *self, int status, const char *head, const char *body, int64_t deadline, kfx_error_t *err)
 {
     char length[24];
-    header_of(head, "Content-Length", length, sizeof length);
+    kfx_head_value(head, "Content-Length", length, sizeof length);
     size_t want = strtoul(length, NULL, 10), offset = (size_t)(body - self->in.data);
     want = want < KFX_STATUS_MAX ? want : KFX_STATUS_MAX;
     while (self->in.len - offset < want) {
@@ -263,7 +244,7 @@ static int upgrade(link_t *self, kfx_error_t *err)
     if (status != 101)
         return refused(self, status, head, self->in.data + body, deadline, err);
     kfx_ws_accept(key, want);
-    header_of(head, "Sec-WebSocket-Accept", got, sizeof got);
+    kfx_head_value(head, "Sec-WebSocket-Accept", got, sizeof got);
     if (strcmp(got, want) != 0)
         return kfx_error_set(err, KFX_E_PROTOCOL, "the API server's WebSocket handshake is wrong");
     kfx_buf_drop(&self->in, body);

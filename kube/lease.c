@@ -54,7 +54,7 @@ static void lost(kfx_lease_t *self, const char *why)
         self->opts.on_lost(self->opts.ctx);
 }
 
-static void read_record(const json_t *object, kfx_lease_record_t *out)
+void kfx_lease_read(const json_t *object, kfx_lease_record_t *out)
 {
     memset(out, 0, sizeof *out);
     if (!object)
@@ -68,7 +68,8 @@ static void read_record(const json_t *object, kfx_lease_record_t *out)
     kfx_copy(out->rv, sizeof out->rv, text ? text : "");
     int64_t seconds = kfx_json_int(object, 0, "spec", "leaseDurationSeconds");
     out->duration_ms = seconds > 0 && seconds < 86400 ? seconds * 1000 : 0;
-    out->transitions = kfx_json_int(object, 0, "spec", "leaseTransitions");
+    int64_t transitions = kfx_json_int(object, 0, "spec", "leaseTransitions");
+    out->transitions = transitions > 0 && transitions < INT32_MAX ? transitions : 0; /* an int32 of the API */
 }
 
 /* The record as we would write it now. holder "" releases it. */
@@ -172,7 +173,7 @@ static void on_lease_written(void *ctx, kfx_request_t *req)
     self->busy = false;
     if (req->error.code == KFX_OK) {
         kfx_lease_record_t record;
-        read_record(req->answer, &record);
+        kfx_lease_read(req->answer, &record);
         kfx_lease_observe(&self->state, &record, kfx_now_ms());
         kfx_lease_written(&self->state, self->sent_at);
         publish(self);
@@ -227,7 +228,7 @@ static void on_lease_read(void *ctx, kfx_request_t *req)
     if (req->error.code == KFX_OK || req->error.code == KFX_E_NOT_FOUND) {
         kfx_lease_record_t record;
         int64_t now = kfx_now_ms();
-        read_record(req->error.code == KFX_OK ? req->answer : NULL, &record);
+        kfx_lease_read(req->error.code == KFX_OK ? req->answer : NULL, &record);
         if (kfx_lease_observe(&self->state, &record, now))
             lost(self, "somebody else holds the Lease");
         else if (!self->closing && kfx_lease_decide(&self->state, now) != KFX_LEASE_WAIT)

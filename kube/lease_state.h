@@ -8,6 +8,7 @@
 #ifndef KFX_KUBE_LEASE_STATE_H
 #define KFX_KUBE_LEASE_STATE_H
 
+#include <jansson.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <string.h>
@@ -20,6 +21,9 @@ typedef struct {
     int64_t duration_ms; /* of the record; 0 when it has none */
     int64_t transitions;
 } kfx_lease_record_t;
+
+/* Of a Lease as the API server sent it; NULL: there is none. What is missing or absurd in it is empty or 0. */
+void kfx_lease_read(const json_t *object, kfx_lease_record_t *out);
 
 typedef enum {
     KFX_LEASE_WAIT,   /* somebody else holds it */

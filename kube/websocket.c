@@ -98,3 +98,21 @@ int kfx_ws_peek(const kfx_buf_t *in, kfx_ws_frame_t *frame, kfx_error_t *err)
                               .size = n + (size_t)len};
     return 1;
 }
+
+void kfx_head_value(const char *head, const char *name, char *out, size_t size)
+{
+    out[0] = '\0';
+    size_t len = strlen(name);
+    for (const char *line = strstr(head, "\r\n"); line; line = strstr(line + 2, "\r\n")) {
+        if (strncasecmp(line + 2, name, len) != 0 || line[2 + len] != ':')
+            continue;
+        const char *value = line + 3 + len;
+        value += strspn(value, " ");
+        size_t n = strcspn(value, "\r\n");
+        if (n < size) {
+            memcpy(out, value, n);
+            out[n] = '\0';
+        }
+        return;
+    }
+}

@@ -1,6 +1,6 @@
-/* kube/websocket.h: the client's side of WebSocket (RFC 6455), as far as port-forwarding needs it: the handshake's key
- * and frames. Pure functions over buffers (but for the randomness of masks): thread-safe. Debian's libcurl is built
- * without its WebSocket API. */
+/* kube/websocket.h: the client's side of WebSocket (RFC 6455), as far as port-forwarding needs it: the handshake's key,
+ * the answer's head, and frames. Pure functions over buffers (but for the randomness of masks): thread-safe. Debian's
+ * libcurl is built without its WebSocket API. */
 #ifndef KFX_KUBE_WEBSOCKET_H
 #define KFX_KUBE_WEBSOCKET_H
 
@@ -32,6 +32,9 @@ typedef struct {
 /* A fresh Sec-WebSocket-Key, and the Sec-WebSocket-Accept that answers it. */
 int kfx_ws_key(char key[KFX_WS_KEY_SIZE], kfx_error_t *err);
 void kfx_ws_accept(const char *key, char accept[KFX_WS_KEY_SIZE]);
+
+/* The value of a header of an answer's head (lines ended by CRLF, NUL at the end), or "": none, or longer than out. */
+void kfx_head_value(const char *head, const char *name, char *out, size_t size);
 
 /* Appends a masked frame. -1 where the buffer's maximum or the system's randomness stands in the way. */
 int kfx_ws_put(kfx_buf_t *out, kfx_ws_opcode_t opcode, const void *head, size_t head_len, const void *data, size_t len,
