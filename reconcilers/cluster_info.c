@@ -27,12 +27,12 @@ static json_t *cluster_of(const json_t *tree)
     return kfx_json_get(list, "0", "cluster");
 }
 
-static json_t *new_tree(const char *server, const char *ca_pem)
+static json_t *new_tree(const kfx_cluster_info_t *info)
 {
-    KFX_FREE char *ca = kfx_base64_encode(ca_pem, strlen(ca_pem));
-    return json_pack("{s:s, s:s, s:[{s:s, s:{s:s, s:s}}], s:[], s:[], s:s, s:{}}", "apiVersion", "v1", "kind", "Config",
-                     "clusters", "name", "", "cluster", "certificate-authority-data", ca, "server", server, "contexts",
-                     "users", "current-context", "", "preferences");
+    KFX_FREE char *ca = kfx_base64_encode(info->ca_pem, strlen(info->ca_pem));
+    return json_pack("{s:s, s:s, s:[{s:s, s:{s:s}}], s:[], s:[], s:s, s:{}}", "apiVersion", "v1", "kind", "Config",
+                     "clusters", "name", "", "cluster", "certificate-authority-data", ca, "contexts", "users",
+                     "current-context", "", "preferences");
 }
 
 static json_t *config_map(const json_t *existing, const char *text)
@@ -62,25 +62,38 @@ static json_t *config_map(const json_t *existing, const char *text)
     return out;
 }
 
-json_t *kfx_cluster_info_edit(const json_t *existing, const char *server, const char *ca_pem, kfx_error_t *err)
+static bool is_text(const json_t *cluster, const char *key, const char *wanted)
+{
+    const char *found = kfx_json_str(cluster, key);
+    return wanted ? found && strcmp(found, wanted) == 0 : !json_object_get(cluster, key);
+}
+
+/* False: all of it stands there already. */
+static bool put_address(json_t *cluster, const kfx_cluster_info_t *info)
+{
+    if (is_text(cluster, "server", info->server) && is_text(cluster, "tls-server-name", info->tls_server_name))
+        return false;
+    json_object_set_new(cluster, "server", json_string(info->server));
+    json_object_del(cluster, "tls-server-name");
+    if (info->tls_server_name)
+        json_object_set_new(cluster, "tls-server-name", json_string(info->tls_server_name));
+    return true;
+}
+
+json_t *kfx_cluster_info_edit(const json_t *existing, const kfx_cluster_info_t *info, kfx_error_t *err)
 {
     const char *text = existing ? kfx_json_str(existing, "data", "kubeconfig") : NULL;
-    KFX_JSON json_t *tree = text ? kfx_yaml_parse(text, strlen(text), err) : new_tree(server, ca_pem);
+    KFX_JSON json_t *tree = text ? kfx_yaml_parse(text, strlen(text), err) : new_tree(info);
     if (!tree) {
         kfx_error_wrap(err, "ConfigMap kube-public/" NAME " of the plane holds no kubeconfig: delete it");
         return NULL;
     }
-    json_t *cluster = cluster_of(tree);
-    if (!json_is_object(cluster)) {
+    if (!json_is_object(cluster_of(tree))) {
         json_decref(tree);
-        tree = new_tree(server, ca_pem);
-        cluster = cluster_of(tree);
-    } else if (text) {
-        const char *now = kfx_json_str(cluster, "server");
-        if (now && strcmp(now, server) == 0)
-            return NULL;
-        json_object_set_new(cluster, "server", json_string(server));
+        tree = new_tree(info);
     }
+    if (!put_address(cluster_of(tree), info))
+        return NULL;
     KFX_FREE char *out = kfx_yaml_dump(tree, err);
     return out ? config_map(existing, out) : NULL;
 }
@@ -112,7 +125,7 @@ static int write_it(kfx_run_t *run, kfx_remote_t *remote, const json_t *existing
     return -1;
 }
 
-int kfx_cluster_info_ensure(kfx_run_t *run, kfx_remote_t *remote, const char *server, const char *ca_pem, int limit_ms,
+int kfx_cluster_info_ensure(kfx_run_t *run, kfx_remote_t *remote, const kfx_cluster_info_t *info, int limit_ms,
                             kfx_error_t *err)
 {
     KFX_REQUEST kfx_request_t *get = kfx_request_new(KFX_GET, NULL, COLLECTION "/" NAME);
@@ -123,7 +136,7 @@ int kfx_cluster_info_ensure(kfx_run_t *run, kfx_remote_t *remote, const char *se
     }
     const json_t *existing = code == KFX_OK ? get->answer : NULL;
     kfx_error_t why = KFX_ERROR_INIT;
-    KFX_JSON json_t *desired = kfx_cluster_info_edit(existing, server, ca_pem, &why);
+    KFX_JSON json_t *desired = kfx_cluster_info_edit(existing, info, &why);
     if (!desired) {
         *err = why;
         return why.code == KFX_OK ? 0 : -1;

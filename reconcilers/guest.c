@@ -169,6 +169,18 @@ void kfx_guest_hash(const kfx_guest_t *guest, const char *plane, const kfx_endpo
     kfx_hash16(inputs, out);
 }
 
+/* What to ask for in the handshake at that address; NULL: what it is called. */
+static const char *server_name(const kfx_run_t *run, const kfx_guest_t *guest, const kfx_endpoints_t *endpoints,
+                               const char *url)
+{
+    const char *name = run->memo.route_host[0] ? run->memo.route_host : endpoints->host;
+    size_t len = strlen(name);
+    if (strcmp(url, endpoints->external_url) == 0 && endpoints->tls_server_name[0])
+        return endpoints->tls_server_name;
+    bool called_so = strncmp(url + strlen("https://"), name, len) == 0 && strchr(":/", url[strlen("https://") + len]);
+    return guest->one_name && !called_so ? name : NULL;
+}
+
 static int fill(const kfx_run_t *run, const kfx_guest_t *guest, const kfx_endpoints_t *endpoints,
                 const kfx_guest_identity_t *identity, json_t *data, kfx_error_t *err)
 {
@@ -189,7 +201,7 @@ static int fill(const kfx_run_t *run, const kfx_guest_t *guest, const kfx_endpoi
     if (kfx_credentials_put(data, type->secret_in_cluster_key, &parts, err))
         return -1;
     parts.server = endpoints->external_url;
-    parts.tls_server_name = endpoints->tls_server_name[0] ? endpoints->tls_server_name : NULL;
+    parts.tls_server_name = server_name(run, guest, endpoints, endpoints->external_url);
     if (kfx_credentials_put(data, type->secret_key, &parts, err))
         return -1;
     put_text(data, KEY_MARK, run->owner.plane);
@@ -388,15 +400,13 @@ static int apply_job(kfx_run_t *run, const kfx_guest_t *guest)
 }
 
 /* The address at which neighbours on the hosting cluster's network reach the plane. */
-static void neighbour_url(const kfx_run_t *run, const kfx_guest_t *guest, char *out, size_t size)
+static void neighbour_url(const kfx_run_t *run, const kfx_endpoints_t *endpoints, char *out, size_t size)
 {
-    kfx_endpoints_t endpoints;
-    kfx_endpoints(run->owner.plane, guest->service, &run->config, &run->memo, &endpoints);
     bool by_port = run->config.exposure == KFX_EXPOSE_INGRESS || run->config.exposure == KFX_EXPOSE_NODEPORT;
     if (by_port && !run->memo.route_host[0] && run->memo.node_port)
         snprintf(out, size, "https://%s:%d", run->config.host_container, run->memo.node_port);
     else
-        snprintf(out, size, "%s", endpoints.external_url);
+        snprintf(out, size, "%s", endpoints->external_url);
 }
 
 /* The plane answers: what is not done then is tried again soon, and keeps nobody from using it. */
@@ -405,8 +415,11 @@ static void settle_inside(kfx_run_t *run, const kfx_guest_t *guest, kfx_remote_t
 {
     kfx_error_t err = KFX_ERROR_INIT;
     char server[600];
-    neighbour_url(run, guest, server, sizeof(server));
-    if (guest->cluster_info && kfx_cluster_info_ensure(run, remote, server, ca_pem, limit_ms, &err)) {
+    kfx_endpoints_t endpoints;
+    kfx_endpoints(run->owner.plane, guest->service, &run->config, &run->memo, &endpoints);
+    neighbour_url(run, &endpoints, server, sizeof(server));
+    const kfx_cluster_info_t info = {server, server_name(run, guest, &endpoints, server), ca_pem};
+    if (guest->cluster_info && kfx_cluster_info_ensure(run, remote, &info, limit_ms, &err)) {
         kfx_log_warn("kube-public/cluster-info inside the plane", "plane", run->owner.plane, "error", err.msg, NULL);
         run->result->retry_after_ms = kfx_retry_min(run->result->retry_after_ms, AGAIN_MS);
         return;

@@ -20,6 +20,8 @@ typedef struct {
     const char *program_secret; /* where the program writes a kubeconfig for inside the cluster; NULL: it writes none */
     const char *program_key;
     bool parts;        /* users find certificates and key in keys of their own too, as vCluster writes them */
+    bool one_name;     /* its certificate has one name for users outside, <plane>.<domain> or the Route's host: whoever
+                          comes by another address must ask for that one */
     bool cluster_info; /* kube-public/cluster-info inside the plane is looked after */
     const char *job;   /* of that name one is complete once the plane is ready and that is done */
     const char *image; /* named in it */

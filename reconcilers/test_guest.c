@@ -250,6 +250,22 @@ static void test_drift(void **state)
     }
 }
 
+/* The certificate of an OCM plane has one name for users: by another address they ask for it. */
+static void test_one_name(void **state)
+{
+    world_t *w = *state;
+    set_config(w, "exposure", "nodeport");
+    up(w, &ocm);
+    KFX_JSON json_t *outside = tree_of(w, ocm.users, ocm.outside);
+    assert_string_equal(kfx_json_str(cluster(outside), "server"), "https://kubeflex-control-plane:30007");
+    assert_string_equal(kfx_json_str(cluster(outside), "tls-server-name"), "cp1.localtest.me");
+    set_config(w, NULL, NULL);
+    run_task(w);
+    KFX_JSON json_t *named = tree_of(w, ocm.users, ocm.outside);
+    assert_string_equal(kfx_json_str(cluster(named), "server"), "https://cp1.localtest.me:9443");
+    assert_null(kfx_json_get(cluster(named), "tls-server-name"));
+}
+
 /* ---- hostile content -------------------------------------------------------------------------------------------- */
 
 static const char *const hostile[] = {
@@ -393,6 +409,7 @@ static void test_cluster_info_and_job(void **state)
 
 static void test_cluster_info_edit(void **state)
 {
+    static const kfx_cluster_info_t info = {"https://c", NULL, "PEM"}, named = {"https://c", "name", "PEM"};
     kfx_error_t err = KFX_ERROR_INIT;
     (void)state;
     KFX_JSON json_t *existing =
@@ -400,7 +417,7 @@ static void test_cluster_info_edit(void **state)
                   "apiVersion: v1\nclusters:\n- name: other\n  cluster: {server: 'https://a'}\n- name: ''\n  cluster: "
                   "{server: 'https://b', certificate-authority-data: Q0E=}\n",
                   "jws-kubeconfig-x", "signature");
-    KFX_JSON json_t *out = kfx_cluster_info_edit(existing, "https://c", "PEM", &err);
+    KFX_JSON json_t *out = kfx_cluster_info_edit(existing, &info, &err);
     assert_non_null(out);
     const char *text = kfx_json_str(out, "data", "kubeconfig");
     KFX_JSON json_t *tree = kfx_yaml_parse(text, strlen(text), &err);
@@ -410,10 +427,14 @@ static void test_cluster_info_edit(void **state)
     assert_string_equal(kfx_json_str(out, "data", "jws-kubeconfig-x"), "signature");
     assert_null(kfx_json_get(out, "metadata", "uid"));
     assert_false(kfx_json_bool(out, false, "immutable"));
-    assert_null(kfx_cluster_info_edit(out, "https://c", "PEM", &err));
+    assert_null(kfx_cluster_info_edit(out, &info, &err));
     assert_int_equal(err.code, KFX_OK);
+    KFX_JSON json_t *other = kfx_cluster_info_edit(out, &named, &err);
+    assert_non_null(strstr(kfx_json_str(other, "data", "kubeconfig"), "tls-server-name: name"));
+    KFX_JSON json_t *back = kfx_cluster_info_edit(other, &info, &err);
+    assert_null(strstr(kfx_json_str(back, "data", "kubeconfig"), "tls-server-name"));
     KFX_JSON json_t *broken = json_pack("{s:{s:s}}", "data", "kubeconfig", "a: [");
-    assert_null(kfx_cluster_info_edit(broken, "https://c", "PEM", &err));
+    assert_null(kfx_cluster_info_edit(broken, &info, &err));
     assert_int_not_equal(err.code, KFX_OK);
 }
 
@@ -609,6 +630,7 @@ int main(void)
         TEST(test_vcluster_binaries),
         TEST(test_vcluster_config),
         TEST(test_foreign_workload),
+        TEST(test_one_name),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -26,6 +26,7 @@ static kfx_guest_t guest_of(const kfx_config_t *config)
                          .domain = ".svc",
                          .program_secret = SERVICE "-svc-kubeconfig",
                          .program_key = "kubeconfig",
+                         .one_name = true,
                          .cluster_info = true,
                          .job = "update-cluster-info",
                          .image = config->ocm_image};

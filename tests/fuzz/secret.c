@@ -20,6 +20,7 @@ static void check(kfx_kube_config_t *config)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
+    static const kfx_cluster_info_t info = {"https://plane", "name", "PEM"};
     kfx_error_t err = KFX_ERROR_INIT;
     KFX_CREDENTIALS kfx_credentials_t found = {.server = NULL};
     char *coded = kfx_base64_encode(data, size), *text = kfx_xcalloc(1, size + 1);
@@ -33,9 +34,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     KFX_JSON json_t *value = json_string(text); /* NULL where it is no UTF-8 */
     KFX_JSON json_t *map = value ? json_pack("{s:{s:O}}", "data", "kubeconfig", value) : NULL;
     err = (kfx_error_t)KFX_ERROR_INIT;
-    KFX_JSON json_t *edited = map ? kfx_cluster_info_edit(map, "https://plane", "PEM", &err) : NULL;
+    KFX_JSON json_t *edited = map ? kfx_cluster_info_edit(map, &info, &err) : NULL;
     /* What was edited is right: it is not edited again. */
-    KFX_JSON json_t *again = edited ? kfx_cluster_info_edit(edited, "https://plane", "PEM", &err) : NULL;
+    KFX_JSON json_t *again = edited ? kfx_cluster_info_edit(edited, &info, &err) : NULL;
     if (again)
         __builtin_trap();
     free(coded);
