@@ -191,12 +191,32 @@ children() {
   esac
 }
 
+# What cannot be deleted without harm to what runs, or would not go.
+keepers() {
+  case $1 in
+  v1) printf '%s\n' serviceaccount/vc-vcluster service/vcluster statefulset/vcluster ;;
+  k1) printf '%s\n' statefulset/k3s-server ;;
+  o1) printf '%s\n' serviceaccount/multicluster-controlplane-sa persistentvolumeclaim/multicluster-controlplane-pvc-volume \
+    deployment/multicluster-controlplane ;;
+  esac
+}
+
+has_label() { [ "$(hk get "${@:2}" -o 'jsonpath={.metadata.labels.kflex\.kubestellar\.org/controlplane}')" = "$1" ]; }
+
+# label_comes_back PLANE OBJECT…: without it nobody would see what happens to the object.
+label_comes_back() {
+  hk label "${@:2}" kflex.kubestellar.org/controlplane- >/dev/null
+  within 5 has_label "$@" || fail "label of ${*:2}"
+}
+
 has_replica() { [ "$(hk get -n "$1-system" "${WORKLOAD[$1]}" -o 'jsonpath={.spec.replicas}')" = 1 ]; }
 is_config() { [[ $(secret_value "$1-system" "${SECRET[$1]}" "${INSIDE[$1]}") == *"server: https://"* ]]; }
 
 drift() {
   local object
   for object in $(children "$1"); do deleted_comes_back -n "$1-system" "$object" || return 1; done
+  for object in $(keepers "$1"); do label_comes_back "$1" -n "$1-system" "$object" || return 1; done
+  label_comes_back "$1" namespace "$1-system" || return 1
   hk patch -n "$1-system" "${WORKLOAD[$1]}" -p '{"spec":{"replicas":0}}' >/dev/null
   within 5 has_replica "$1" || fail "replicas of $1"
   hk patch secret -n "$1-system" "${SECRET[$1]}" -p "{\"stringData\":{\"${INSIDE[$1]}\":\"rubbish\"}}" >/dev/null
