@@ -1,4 +1,5 @@
-/* tests/fuzz/template.c: templates that users wrote, with values that others did. A value never changes the tree. */
+/* tests/fuzz/template.c: templates that users wrote, with values that others did. A value never changes the tree.
+ * Input: 0 or 1 (lenient), the value up to the line's end, the template. */
 #include "base/template.h"
 #include "base/mem.h"
 #include "tests/fuzz/fuzz.h"
@@ -6,22 +7,15 @@
 #include <assert.h>
 #include <string.h>
 
-static char *text_of(kfx_input_t *in)
-{
-    size_t len;
-    const uint8_t *part = kfx_take_part(in, &len);
-    char *text = kfx_xcalloc(1, len + 1);
-    memcpy(text, part, len);
-    return text;
-}
-
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     kfx_input_t in = {data, size};
     bool lenient = kfx_take(&in) & 1;
-    KFX_FREE char *value = text_of(&in);
     KFX_FREE char *text = kfx_xcalloc(1, in.left + 1);
     memcpy(text, in.at, in.left);
+    KFX_FREE char *value = strndup(text, strcspn(text, "\n"));
+    size_t skip = strlen(value) + (text[strlen(value)] == '\n');
+    memmove(text, text + skip, in.left + 1 - skip);
     KFX_JSON json_t *vars = json_pack("{s:s, s:s}", "A", value, "B", "b,c"); /* NULL where it is no UTF-8 */
     KFX_JSON json_t *tree = json_pack("{s:s, s:[s], s:s}", "one", text, "list", text, "two", "x");
     kfx_error_t err = KFX_ERROR_INIT;
