@@ -243,7 +243,8 @@ static int probe(void *ctx, const char *host, const char *address, const char *c
     kfx_copy(fake->probe_host, sizeof(fake->probe_host), host);
     if (!strstr(ca_pem, "BEGIN CERTIFICATE"))
         return kfx_error_set(err, KFX_E_INVALID, "no authority");
-    return fake->probe_rc ? kfx_error_set(err, KFX_E_UNAVAILABLE, "connection refused") : 0;
+    kfx_code_t code = fake->probe_rc > 0 ? (kfx_code_t)fake->probe_rc : KFX_E_UNAVAILABLE;
+    return fake->probe_rc ? kfx_error_set(err, code, "connection refused") : 0;
 }
 
 static kfx_remote_t *dial(void *ctx, kfx_kube_config_t *config, kfx_error_t *err)

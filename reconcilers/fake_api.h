@@ -12,7 +12,7 @@ typedef struct kfx_fake {
     json_t *log;     /* "POST /api/v1/namespaces", one a request; with " as USER" when impersonated */
     int serial;      /* the last resourceVersion */
     int probes;
-    int probe_rc; /* of the next probes */
+    int probe_rc; /* of the next probes: 0 or, where they fail, a kfx_code_t; -1: refused */
     char probe_host[512];
     int probe_limit_ms;
     bool stopped;

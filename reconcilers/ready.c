@@ -138,6 +138,14 @@ static void not_asked(kfx_run_t *run, const kfx_verdict_t *failed)
     }
 }
 
+/* No answer in time, once: the plane may only be slow, or the name service, or this machine. Nothing is said about it. */
+static void ask_again(kfx_run_t *run, uint32_t wait)
+{
+    kfx_result_t *result = run->result;
+    if (result->outcome == KFX_OUTCOME_OK || result->outcome == KFX_OUTCOME_WAITING)
+        result->retry_after_ms = kfx_retry_min(result->retry_after_ms, wait);
+}
+
 static void probe(kfx_run_t *run)
 {
     const kfx_type_t *type = run->rec->type;
@@ -158,6 +166,8 @@ static void probe(kfx_run_t *run)
          */
         if (run->rec->ops.stopped(run->task) || err.code == KFX_E_CANCELED)
             kfx_run_cut_short(run);
+        else if (err.code == KFX_E_TIMEOUT && run->memo.was_ready && run->memo.probe_failures == 1)
+            ask_again(run, wait);
         else
             not_ready(run, wait, err.msg);
         return;
