@@ -172,7 +172,7 @@ static void check_apiserver(const kfx_config_t *config)
     assert_confined(kine, NULL);
     assert_confined(server, "NET_BIND_SERVICE");
     assert_string_equal(kfx_json_str(server, "image"), "registry.k8s.io/kube-apiserver:v1.36.3");
-    assert_string_equal(kfx_json_str(kine, "image"), "docker.io/rancher/kine:v0.17.5");
+    assert_string_equal(kfx_json_str(kine, "image"), "docker.io/rancher/kine:v0.17.2");
     assert_string_equal(kfx_json_str(kine, "restartPolicy"), "Always");
     assert_string_equal(kfx_json_str(kine, "env", "0", "valueFrom", "secretKeyRef", "name"), "kine-dsn");
     assert_true(has(kfx_json_get(kine, "args"), "--listen-address=unix:///run/kine/kine.sock")); /* S-02 */
