@@ -138,7 +138,8 @@ static void not_asked(kfx_run_t *run, const kfx_verdict_t *failed)
     }
 }
 
-/* No answer in time, once: the plane may only be slow, or the name service, or this machine. Nothing is said about it. */
+/* No answer in time, once: the plane may only be slow, or the name service, or this machine. Nothing is said about it.
+ */
 static void ask_again(kfx_run_t *run, uint32_t wait)
 {
     kfx_result_t *result = run->result;

@@ -76,7 +76,7 @@ static void test_life(void **state)
     w->api.probe_rc = 0;
     run_task(w);
     w->api.probe_rc = KFX_E_TIMEOUT;
-    run_task(w); /* no answer in time: asked once more before anything is said */
+    run_task(w);                                    /* no answer in time: asked once more before anything is said */
     assert_int_equal(w->result.condition_count, 1); /* Synced */
     assert_int_equal(w->result.outcome, KFX_OUTCOME_OK);
     assert_int_equal(w->result.retry_after_ms, 20);

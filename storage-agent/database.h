@@ -22,9 +22,10 @@
 #include "storage-agent/names.h"
 #include "storage-agent/pg.h"
 
-/* Per plane. kine is not bounded by its own pool (since 0.17.3 a write holds one connection while it waits for a second:
- * enough writes at once would wait for each other for ever), so this is the bound. An API server that starts reads some
- * 60 kinds at once; refused, it would try again a second later, and one pod may replace another meanwhile. */
+/* Per plane. kine is not bounded by its own pool (since 0.17.3 a write holds one connection while it waits for a
+ * second: enough writes at once would wait for each other for ever), so this is the bound. An API server that starts
+ * reads some 60 kinds at once; refused, it would try again a second later, and one pod may replace another meanwhile.
+ */
 #define KFX_DB_CONNECTION_LIMIT 128
 
 typedef struct {

@@ -6,9 +6,10 @@
 
 #include <stdbool.h>
 
-/* Not newer, until pkg/logstructured/logstructured.go, Create, is mended: since 0.17.3 a create that fails while Postgres
- * comes back is answered as done, though nothing was written (the error is lost in a shadowed variable). An API server
- * that starts then believes its APIServices are there and is never live; a user's object is gone without a word. */
+/* Not newer, until pkg/logstructured/logstructured.go, Create, is mended: since 0.17.3 a create that fails while
+ * Postgres comes back is answered as done, though nothing was written (the error is lost in a shadowed variable). An
+ * API server that starts then believes its APIServices are there and is never live; a user's object is gone without a
+ * word. */
 #define KFX_K8S_KINE_IMAGE "docker.io/rancher/kine:v0.17.2"
 
 typedef struct {

@@ -47,8 +47,8 @@ images_build() {
 	local name
 	for name in "$@"; do
 		[[ -f ${KF_ARCHIVE_OF[$name]}.digest ]] || image_build "$name" "$(image_ref "$name")" "${KF_ARCHIVE_OF[$name]}"
-		# Older makings of the same image are of no use any more.
-		find "$KF_CACHE/images" -maxdepth 1 -name "$name-????????????????.tar*" ! -name "$(basename "${KF_ARCHIVE_OF[$name]}")*" -delete
+		# Older makings of the same image; a younger one may be what another checkout is about to run.
+		find "$KF_CACHE/images" -maxdepth 1 -name "$name-????????????????.tar*" -mmin +1440 ! -name "$(basename "${KF_ARCHIVE_OF[$name]}")*" -delete
 	done
 }
 
@@ -58,7 +58,7 @@ seed_build() {
 	local dir
 	dir=$(mktemp -d "$KF_CACHE/images/.seed-XXXXXX")
 	unshare --fork --pid --kill-child --mount "$KF_HERE/node/unpack" "$dir/root" "${KF_ARCHIVE_OF[@]}" || die "the images could not be unpacked"
-	rm -rf "$KF_CACHE"/images/seed-*
+	find "$KF_CACHE/images" -maxdepth 1 -name 'seed-*' -mmin +1440 -exec rm -rf {} +
 	mv -T "$dir/root" "$KF_SEED"
 	rmdir "$dir"
 }
