@@ -83,6 +83,35 @@ static const kfx_flag_t logs_flags[] = {
     {KFX_FLAG_INT, 0, "tail", FIELD(tail), "N", "the last N lines (default 0: all)", NULL},
     {0},
 };
+#define INSTALL_FLAGS                                                                                                  \
+    {KFX_FLAG_STRING,                                                                                                  \
+     0,                                                                                                                \
+     "image",                                                                                                          \
+     FIELD(image),                                                                                                     \
+     "IMAGE",                                                                                                          \
+     "image of KubeFlex's programs (default: of this release)",                                                        \
+     NULL},                                                                                                            \
+        {KFX_FLAG_BOOL, 0, "dry-run", FIELD(dry_run), NULL, "let the cluster check everything, and change nothing",    \
+         NULL},                                                                                                        \
+        {KFX_FLAG_BOOL, 0, "no-wait", FIELD(no_wait), NULL, "do not wait until it runs", NULL},                        \
+    {                                                                                                                  \
+        KFX_FLAG_DURATION, 0, "timeout", FIELD(timeout_ms), "DURATION", "how long to wait (default 10m)", NULL         \
+    }
+static const kfx_flag_t init_flags[] = {
+    {KFX_FLAG_BOOL, 'c', "create-kind", FIELD(create_kind), NULL, "make a cluster with kind first", NULL},
+    {KFX_FLAG_STRING, 'd', "domain", FIELD(domain), "DOMAIN",
+     "domain of the control planes' addresses (default localtest.me)", NULL},
+    {KFX_FLAG_STRING, 'n', "host-container-name", FIELD(host_container), "NAME",
+     "container that the hosting cluster runs in (default kubeflex-control-plane)", NULL},
+    {KFX_FLAG_INT, 'p', "external-port", FIELD(external_port), "PORT", "port of the ingress controller (default 9443)",
+     NULL},
+    INSTALL_FLAGS,
+    {0},
+};
+static const kfx_flag_t upgrade_flags[] = {
+    INSTALL_FLAGS,
+    {0},
+};
 static const kfx_flag_t delete_flags[] = {
     {KFX_FLAG_BOOL, 0, "all", FIELD(all), NULL, "every control plane; asks first, on a terminal", NULL},
     {KFX_FLAG_BOOL, 'f', "force", FIELD(force), NULL, "do not ask", NULL},
@@ -186,6 +215,27 @@ static const kfx_command_t completion_below[] = {
     {0},
 };
 static const kfx_command_t commands[] = {
+    {.name = "init",
+     .operands = "[CLUSTER-NAME]",
+     .summary = "install KubeFlex in the current context's cluster",
+     .details =
+         "The manifests are kflex's own; nothing is downloaded but images. What is set in ConfigMap kubeflex-config "
+         "stays unless a\n"
+         "flag says otherwise. The Deployment of a Go KubeFlex is replaced; its control planes go on running.\n"
+         "CLUSTER-NAME is for --create-kind, which needs the programs kind and kubectl.",
+     .max_args = 1,
+     .flags = init_flags,
+     .run = kfx_cmd_init},
+    {.name = "upgrade",
+     .operands = "",
+     .summary = "bring the hosting cluster's KubeFlex to the release of this kflex",
+     .flags = upgrade_flags,
+     .run = kfx_cmd_upgrade},
+    {.name = "doctor",
+     .operands = "",
+     .summary = "check all that control planes need, and say what to do",
+     .flags = output_flags,
+     .run = kfx_cmd_doctor},
     {.name = "create",
      .operands = "NAME",
      .summary = "create a control plane and switch to it",

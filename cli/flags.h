@@ -63,6 +63,9 @@ typedef struct {
     bool wait_for_hooks;
     const char *file, *kubernetes_version, *bootstrap_secret;
     bool wait, no_wait;
+    const char *domain, *host_container, *image;
+    int64_t external_port; /* 0: not said */
+    bool create_kind, dry_run;
     const char *component;
     bool follow, previous, all;
     int64_t tail;

@@ -90,6 +90,19 @@ void kfx_out_step(kfx_out_t *out, int64_t since_ms, const char *fmt, ...)
     fflush(out->out);
 }
 
+void kfx_out_check(kfx_out_t *out, int verdict, const char *fmt, ...)
+{
+    va_list args;
+    va_start(args, fmt);
+    KFX_FREE char *text = format(fmt, args);
+    va_end(args);
+    const char *mark = verdict > 0 ? "✔" : verdict < 0 ? "✘" : "!";
+    const char *color = verdict > 0 ? KFX_GREEN : verdict < 0 ? KFX_RED : KFX_YELLOW;
+    kfx_out_spin_clear(out);
+    fprintf(out->out, "%s%s%s %s\n", out->color ? color : "", mark, out->color ? KFX_PLAIN : "", text);
+    fflush(out->out);
+}
+
 void kfx_out_line(kfx_out_t *out, const char *fmt, ...)
 {
     va_list args;

@@ -25,6 +25,8 @@ void kfx_out_init(kfx_out_t *out, bool chatty);
 
 /* "✔ text (1.2s)"; since_ms < 0: without the time. */
 void kfx_out_step(kfx_out_t *out, int64_t since_ms, const char *fmt, ...) KFX_PRINTF(3, 4);
+/* "✔ text", "! text" or "✘ text" on stdout, for 1 (good), 0 (a warning), -1 (bad). */
+void kfx_out_check(kfx_out_t *out, int verdict, const char *fmt, ...) KFX_PRINTF(3, 4);
 /* A plain line on stdout. */
 void kfx_out_line(kfx_out_t *out, const char *fmt, ...) KFX_PRINTF(2, 3);
 /* "Warning: text", "Error: text" or just text on stderr. */

@@ -110,6 +110,17 @@ setup() {
   contains "$(kflex events ctl)" Pod/kube-apiserver
 }
 
+@test "doctor finds the cluster in order, upgrade would change it to ours" {
+  run kflex doctor
+  printf '%s\n' "$output"
+  [ "$status" -eq 0 ]
+  contains "$output" 'kind ControlPlane: served as this kflex knows it'
+  run kflex upgrade --dry-run
+  printf '%s\n' "$output"
+  [ "$status" -eq 0 ]
+  contains "$output" 'Nothing was changed'
+}
+
 @test "version tells ours and the hosting cluster's" {
   run kflex version
   [ "$status" -eq 0 ]
