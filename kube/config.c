@@ -8,6 +8,7 @@
 #include "kube/internal.h"
 
 #include <string.h>
+#include <time.h>
 
 #define CREDENTIAL_MAX (1u << 20)
 #define EXEC_LIMIT_MS 60000
@@ -173,6 +174,41 @@ static int read_token(const reading_t *reading, const json_t *user, kfx_kube_con
     return 0;
 }
 
+/* When a JSON Web Token ends (seconds since the epoch; RFC 7519 "exp"), or 0 where it does not say so. */
+static int64_t token_end(const char *token)
+{
+    const char *claims = strchr(token, '.');
+    size_t len = claims ? strcspn(claims + 1, ".") : 0;
+    if (!claims || !len)
+        return 0;
+    static const char *const padding[] = {"", "===", "==", "="}; /* by the length, modulo 4 */
+    KFX_FREE char *text = kfx_xasprintf("%.*s%s", (int)len, claims + 1, padding[len % 4]);
+    for (char *p = text; *p; p++)
+        *p = *p == '-' ? '+' : *p == '_' ? '/' : *p;
+    KFX_FREE char *json = kfx_base64_decode(text, &len, NULL);
+    KFX_JSON json_t *tree = json ? kfx_json_parse(json, len, NULL) : NULL;
+    return kfx_json_int(tree, 0, "exp");
+}
+
+/* The token that an OIDC login left in the kubeconfig. It is used, not renewed: that is kubectl's, which then writes
+ * the new one there. */
+static int read_oidc(const reading_t *reading, const json_t *user, kfx_kube_config_t *config, kfx_error_t *err)
+{
+    const char *token = kfx_json_str(user, "auth-provider", "config", "id-token");
+    if (!token || !*token)
+        return kfx_error_set(err, KFX_E_INVALID, "context \"%s\": its user has no id-token of OIDC: log in again",
+                             reading->context);
+    int64_t end = token_end(token);
+    if (end && end <= (int64_t)time(NULL))
+        return kfx_error_set(err, KFX_E_UNAUTHORIZED,
+                             "context \"%s\": the OIDC token of its user has expired: any kubectl command renews it "
+                             "(`kubectl --context %s version`), or log in again",
+                             reading->context, reading->context);
+    free(config->token);
+    config->token = kfx_xstrdup(token);
+    return 0;
+}
+
 static int read_user(const reading_t *reading, const json_t *user, const json_t *cluster, kfx_kube_config_t *config,
                      kfx_error_t *err)
 {
@@ -190,6 +226,9 @@ static int read_user(const reading_t *reading, const json_t *user, const json_t 
             return kfx_error_set(err, KFX_E_INVALID, "context \"%s\": its user has %s, which is not supported",
                                  reading->context, unsupported[i]);
     }
+    const char *provider = kfx_json_str(user, "auth-provider", "name");
+    if (provider && strcmp(provider, "oidc") == 0)
+        return read_oidc(reading, user, config, err);
     if (json_is_object(kfx_json_get(user, "auth-provider")))
         return kfx_error_set(err, KFX_E_INVALID,
                              "context \"%s\": its user has an auth-provider, which Kubernetes removed in 1.26: use a "

@@ -261,7 +261,13 @@ int kfx_exec_credential(kfx_kube_config_t *config, const json_t *spec, const jso
     strings_t argv = {0}, env = {0};
     build(spec, api, cluster, interactive, path, &argv, &env);
     kfx_buf_t out = KFX_BUF_INIT(OUTPUT_MAX);
-    int rc = run(path, &argv, &env, interactive, kfx_now_ms() + timeout_ms, &out, err);
+    kfx_error_t why = KFX_ERROR_INIT;
+    int rc = run(path, &argv, &env, interactive, kfx_now_ms() + timeout_ms, &out, &why);
+    const char *hint = kfx_json_str(spec, "installHint");
+    if (rc < 0 && why.code == KFX_E_NOT_FOUND && hint) /* the kubeconfig's author says where to get it */
+        kfx_error_set(err, why.code, "%s. %.600s", why.msg, hint);
+    else if (rc < 0 && err)
+        *err = why;
     if (rc == 0)
         rc = take_status(config, out.data ? out.data : "", out.len, api, path, err);
     kfx_buf_wipe(&out);

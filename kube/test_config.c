@@ -136,6 +136,30 @@ static void test_refused(void **state)
     refused(KUBECONFIG("server: 'https://h'", "token: x, as-groups: [g]"), NULL, KFX_E_INVALID, "as-groups");
 }
 
+/* {"alg":"none"}.{"exp":…}.signature, in base64url without padding */
+#define JWT_PAST "eyJhbGciOiJub25lIn0.eyJleHAiOjEwMDB9.c2ln"
+#define JWT_FUTURE "eyJhbGciOiJub25lIn0.eyJleHAiOjk5OTk5OTk5OTksInMiOiI_Pz4-In0.c2ln"
+#define OIDC(token) "auth-provider: {name: oidc, config: {client-id: k, id-token: " token "}}"
+
+static void test_oidc(void **state)
+{
+    (void)state;
+    static const char *const good[] = {KUBECONFIG("server: 'https://h'", OIDC(JWT_FUTURE)),
+                                       KUBECONFIG("server: 'https://h'", OIDC("no.jwt")),
+                                       KUBECONFIG("server: 'https://h'", OIDC("opaque"))};
+    static const char *const tokens[] = {JWT_FUTURE, "no.jwt", "opaque"};
+    for (size_t i = 0; i < KFX_COUNT(good); i++) {
+        kfx_error_t err = KFX_ERROR_INIT;
+        kfx_kube_config_t *c = from(good[i], NULL, NULL, false, &err);
+        if (!c)
+            fail_msg("%s", err.msg);
+        assert_string_equal(c->token, tokens[i]);
+        kfx_kube_config_free(c);
+    }
+    refused(KUBECONFIG("server: 'https://h'", OIDC(JWT_PAST)), NULL, KFX_E_UNAUTHORIZED, "has expired");
+    refused(KUBECONFIG("server: 'https://h'", "auth-provider: {name: oidc}"), NULL, KFX_E_INVALID, "no id-token");
+}
+
 static void test_transport(void **state)
 {
     (void)state;
@@ -302,9 +326,9 @@ static void test_exec_deadline(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_inline),        cmocka_unit_test(test_refused),   cmocka_unit_test(test_files),
-        cmocka_unit_test(test_in_cluster),    cmocka_unit_test(test_transport), cmocka_unit_test(test_exec),
-        cmocka_unit_test(test_exec_deadline),
+        cmocka_unit_test(test_inline), cmocka_unit_test(test_refused),       cmocka_unit_test(test_oidc),
+        cmocka_unit_test(test_files),  cmocka_unit_test(test_in_cluster),    cmocka_unit_test(test_transport),
+        cmocka_unit_test(test_exec),   cmocka_unit_test(test_exec_deadline),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }

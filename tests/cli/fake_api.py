@@ -104,7 +104,9 @@ class Server(ThreadingHTTPServer):
 class Api:
     """One server: hosting=True serves ControlPlanes, else it stands for a tenant plane."""
 
-    def __init__(self, folder, hosting=True):
+    def __init__(self, folder, hosting=True, client_ca=None):
+        """client_ca: a file; who has a certificate of it needs no token."""
+        self.client_ca = client_ca
         self.store = Store()
         self.requests = []  # (verb, path with query, body or None)
         self.hosting = hosting
@@ -118,6 +120,9 @@ class Api:
         self.page = None
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(f"{folder}/tls.crt", f"{folder}/tls.key")
+        if client_ca:
+            context.verify_mode = ssl.CERT_OPTIONAL
+            context.load_verify_locations(client_ca)
         self.server = Server(("127.0.0.1", 0), Handler)
         self.server.api = self
         self.server.socket = context.wrap_socket(self.server.socket, server_side=True, do_handshake_on_connect=False)
@@ -254,7 +259,8 @@ class Handler(BaseHTTPRequestHandler):
         url = urlparse(self.path)
         query = parse_qs(url.query)
         api.requests.append((verb, self.path, body))
-        if self.headers.get("Authorization") != f"Bearer {api.token}":
+        certified = api.client_ca and self.connection.getpeercert()
+        if not certified and self.headers.get("Authorization") != f"Bearer {api.token}":
             return self.fail(401, "Unauthorized", "Unauthorized")
         for collection, code in api.refuse.items():
             if url.path.startswith(collection):
