@@ -7,7 +7,7 @@
 #include <getopt.h>
 #include <string.h>
 
-#define KFX_FLAGS_MAX 32
+#define KFX_FLAGS_MAX 48
 #define KFX_PAIRS_MAX 256
 #define KFX_CODE_LONG 256 /* getopt codes of flags: this plus the index, also for those with a letter */
 

@@ -62,6 +62,10 @@ typedef struct {
     kfx_words_t hooks;
     bool wait_for_hooks;
     const char *file, *kubernetes_version, *bootstrap_secret;
+    struct {
+        const char *server, *size, *storage_class, *secret, *deletion_policy;
+        int64_t members; /* 0: not said */
+    } storage;
     bool wait, no_wait;
     const char *domain, *host_container, *image;
     int64_t external_port; /* 0: not said */

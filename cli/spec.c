@@ -155,6 +155,44 @@ static int add_bootstrap(const char *text, json_t *spec, kfx_error_t *err)
     return 0;
 }
 
+static int add_storage(const kfx_opts_t *opts, json_t *spec, kfx_error_t *err)
+{
+    const struct {
+        const char *value, *field;
+    } texts[] = {{opts->storage.server, "server"},
+                 {opts->storage.size, "size"},
+                 {opts->storage.storage_class, "storageClassName"},
+                 {opts->storage.deletion_policy, "deletionPolicy"}};
+    for (size_t i = 0; i < KFX_COUNT(texts); i++)
+        if (texts[i].value)
+            kfx_json_put(spec, json_string(texts[i].value), "storage", texts[i].field);
+    if (opts->storage.members)
+        kfx_json_put(spec, json_integer(opts->storage.members), "storage", "members");
+    if (!opts->storage.secret)
+        return 0;
+    const char *slash = strchr(opts->storage.secret, '/');
+    if (!slash || slash == opts->storage.secret || !slash[1] || strchr(slash + 1, '/'))
+        return kfx_error_set(err, KFX_E_INVALID, "--storage-secret %s: must be in the form 'NAMESPACE/NAME'",
+                             opts->storage.secret);
+    kfx_json_put(spec, json_stringn(opts->storage.secret, (size_t)(slash - opts->storage.secret)), "storage",
+                 "secretRef", "namespace");
+    kfx_json_put(spec, json_string(slash + 1), "storage", "secretRef", "name");
+    return 0;
+}
+
+static int check_backend(const json_t *spec, const char *type, kfx_error_t *err)
+{
+    const char *backend = kfx_json_str(spec, "backend");
+    if (strcmp(type, "external") == 0 && !json_object_get(spec, "backend"))
+        return 0;
+    static const char *const known[] = {"shared", "dedicated", "external"};
+    for (size_t i = 0; backend && i < KFX_COUNT(known); i++)
+        if (strcmp(backend, known[i]) == 0)
+            return 0;
+    return kfx_error_set(err, KFX_E_INVALID, "unknown backend type: %s. Choose one of: shared, dedicated, external",
+                         backend ? backend : "(no text)");
+}
+
 static int check_external(const json_t *spec, const char *type, kfx_error_t *err)
 {
     if (strcmp(type, "external") != 0 || json_object_get(spec, "bootstrapSecretRef"))
@@ -177,10 +215,8 @@ static int build_spec(const kfx_opts_t *opts, json_t *spec, kfx_error_t *err)
     bool external = strcmp(type, "external") == 0;
     if (opts->backend || (!json_object_get(spec, "backend") && !external))
         json_object_set_new(spec, "backend", json_string(opts->backend ? opts->backend : "shared"));
-    const char *backend = kfx_json_str(spec, "backend");
-    if (!external && (!backend || (strcmp(backend, "shared") != 0 && strcmp(backend, "dedicated") != 0)))
-        return kfx_error_set(err, KFX_E_INVALID, "unknown backend type: %s. Choose one of: shared, dedicated",
-                             backend ? backend : "(no text)");
+    if (check_backend(spec, type, err) < 0 || add_storage(opts, spec, err) < 0)
+        return -1;
     if (opts->kubernetes_version)
         json_object_set_new(spec, "kubernetesVersion", json_string(opts->kubernetes_version));
     if (opts->expiration_seconds)

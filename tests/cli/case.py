@@ -105,11 +105,13 @@ class Case(unittest.TestCase):
             self.assertIn(word, done.stderr)
         self.assertNotIn("Usage:", done.stdout)
 
-    def on_terminal(self, *args, env=None, answer=""):
-        """Runs kflex with stdin and stdout on a terminal; returns what was shown on stdout. answer: what is typed."""
+    def on_terminal(self, *args, env=None, answer="", seen=()):
+        """Runs kflex with stdin and stdout on a terminal; returns what was shown on stdout. answer: what is typed at once.
+        seen: pairs of a text and what is called with the process as soon as it is on the screen, in this order."""
+        seen = list(seen)
         master, slave = pty.openpty()
         termios.tcsetwinsize(slave, (24, 160))
-        child = subprocess.Popen([PROGRAM[0], *args], env=dict(self.env, TERM="xterm", **(env or {})), stdin=slave,
+        child = subprocess.Popen([PROGRAM[0], *args], env={**self.env, "TERM": "xterm", **(env or {})}, stdin=slave,
                                  stdout=slave, stderr=subprocess.DEVNULL)
         os.close(slave)
         os.write(master, answer.encode())
@@ -123,6 +125,8 @@ class Case(unittest.TestCase):
             if not data:
                 break
             shown += data
+            while seen and seen[0][0] in shown.decode(errors="replace"):
+                seen.pop(0)[1](child)
         os.close(master)
         child.wait(LIMIT)
         return shown.decode()

@@ -6,10 +6,11 @@ import json
 import os
 import re
 import signal
+import subprocess
 import sys
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from case import LIMIT, Case, main, read_yaml  # noqa: E402
+from case import LIMIT, PROGRAM, Case, main, read_yaml  # noqa: E402
 from fake_api import GROUP, NAMESPACES, PLANES  # noqa: E402
 
 NETWORKING = "/apis/networking.k8s.io/v1"
@@ -38,6 +39,14 @@ class Spec(Case):
             "postCreateHookVars": {"a": "1"}, "postCreateHooks": [{"hookName": "one", "vars": {"k": "v=w", "l": ""}},
                                                                   {"hookName": "two"}],
             "globalVars": {"g": "1"}, "waitForPostCreateHooks": True})
+
+    def test_storage(self):
+        body = self.asked("silent", "-b", "dedicated", "--storage-members", "3", "--storage-size", "4Gi", "--storage-class",
+                          "fast", "--storage-server", "pg2", "--storage-secret", "ns/dsn", "--storage-deletion-policy", "Delete")
+        self.assertEqual(body["spec"], {"type": "k8s", "backend": "dedicated", "storage": {
+            "server": "pg2", "size": "4Gi", "storageClassName": "fast", "deletionPolicy": "Delete", "members": 3,
+            "secretRef": {"namespace": "ns", "name": "dsn"}}})
+        self.error(self.kflex("create", "x", "--storage-secret", "dsn", code=1), "NAMESPACE/NAME")
 
     def test_defaults(self):
         self.assertEqual(self.asked("silent")["spec"], {"type": "k8s", "backend": "shared"})
@@ -147,6 +156,46 @@ class Failure(Case):
         words = self.kflex("create", "cp1", "--timeout", "1s").stderr
         self.assertIn("nowhere.invalid", words)
         self.assertIn("--tls-server-name nowhere.invalid", words)
+
+
+class Live(Case):
+    """What a person sees on a terminal."""
+
+    CLEAR = "\r\033[K"
+
+    def plane(self, name):
+        return self.api.store.objects[PLANES][name]
+
+    def test_what_how_long_and_why(self):
+        """The moving line says what is waited for and why, and for how long; a finished step takes its place."""
+        shown = self.on_terminal("create", "stuck", env={"NO_COLOR": "1"}, seen=(
+            ("Synced is False (WaitingForStorage: waiting for Secret kine-dsn) (", lambda _: self.api.condition(
+                self.plane("stuck"), "StorageReady", "False", "PostgresUnavailable", "no route")),
+            ("StorageReady is False (PostgresUnavailable: no route) (", lambda _: self.api.make_ready(self.plane("stuck")))))
+        self.assertRegex(shown, r"\r\033\[K[◐◓◑◒] Waiting for API server to become ready\.\.\. Synced is False .* \(\d+s\)")
+        screen = [line.rsplit(self.CLEAR, 1)[-1].strip() for line in shown.split("\n")]
+        self.assertEqual([re.sub(r" \(.*", "", line) for line in screen if line], [
+            "✔ Creating new control plane stuck of type k8s ...", "✔ Storage is ready: DatabaseReady",
+            "✔ All objects of the control plane are in place: ReconcileSuccess", "✔ API server is ready: Available",
+            "✔ Switched to context stuck"])
+
+    def test_ctrl_c_leaves_a_clean_screen(self):
+        shown = self.on_terminal("create", "stuck", seen=(
+            ("WaitingForStorage", lambda child: child.send_signal(signal.SIGINT)),))
+        self.assertTrue(shown.endswith(self.CLEAR), shown)
+        self.assertIn("stuck", self.api.store.objects[PLANES])
+
+    def test_colours(self):
+        """On a terminal only, never with NO_COLOR, and in nothing that a program reads."""
+        self.create("cp1")
+        for args in (("list",), ("get", "cp1"), ("describe", "cp1"), ("ctx", "list"), ("config", "diagnose"), ("version",),
+                     ("doctor",), ("ctx", "cp1"), ("ctx",)):
+            done = subprocess.run([PROGRAM[0], *args], env=dict(self.env, TERM="xterm"), capture_output=True, text=True,
+                                  timeout=LIMIT, check=False)
+            self.assertNotIn("\033", done.stdout + done.stderr, args)
+        self.assertIn("\033[32m", self.on_terminal("ctx", "cp1"))
+        for env in ({"NO_COLOR": "1"}, {"TERM": "dumb"}):
+            self.assertNotIn("\033", self.on_terminal("ctx", "cp1", env=env))
 
 
 class Logs(Case):

@@ -113,7 +113,7 @@ class Create(Case):
 
     def test_bad_options(self):
         self.error(self.kflex("create", "cp1", "-t", "nope", code=1), "unknown control plane type: nope", "k8s")
-        self.error(self.kflex("create", "cp1", "-b", "nope", code=1), "unknown backend type")
+        self.error(self.kflex("create", "cp1", "-b", "nope", code=1), "unknown backend type: nope")
         self.error(self.kflex("create", "cp1", "-e", "a=1", code=1), "--postcreate-hook")
         self.assertEqual(self.api.requests, [])
 
@@ -326,6 +326,20 @@ class DeleteSeveral(Case):
         self.create("a")
         self.on_terminal("delete", "--all", "--force")
         self.assertEqual(self.api.store.objects[PLANES], {})
+
+
+class Rotate(Case):
+    def test_annotation(self):
+        self.create("a")
+        self.api.add_plane("etcd")["spec"]["backend"] = "dedicated"
+        done = self.kflex("rotate", "nope", "a", "etcd", code=1)
+        self.assertIn("new database password of a", done.stdout)
+        self.assertIn("not found on server: nope", done.stderr)
+        self.assertIn("control plane etcd (type k8s, backend dedicated) has no database password", done.stderr)
+        patches = [r for r in self.api.requests if r[0] == "PATCH"]
+        self.assertEqual([p[1].split("?")[0] for p in patches], [f"{PLANES}/a"])
+        self.assertEqual(list(patches[0][2]["metadata"]["annotations"]), ["kflex.kubestellar.org/rotate-storage-password"])
+        self.assertEqual(patches[0][2]["metadata"]["uid"], self.api.store.objects[PLANES]["a"]["metadata"]["uid"])
 
 
 class ListAndCtx(Case):
