@@ -21,6 +21,7 @@ static const kfx_wire_field_t digest_fields[] = {
     KFX_WIRE(kfx_digest_t, kubernetes_version, "kubernetesVersion", KFX_WIRE_TEXT),
     KFX_WIRE(kfx_digest_t, postgres_server, "postgresServer", KFX_WIRE_TEXT),
     KFX_WIRE(kfx_digest_t, rotate, "rotate", KFX_WIRE_TEXT),
+    KFX_WIRE(kfx_digest_t, hooks, "hooks", KFX_WIRE_TEXT),
 };
 
 #define CHILDREN "children"

@@ -13,6 +13,7 @@
 #define KFX_GROUP "tenancy.kflex.kubestellar.org"
 #define KFX_API_VERSION KFX_GROUP "/v1alpha1"
 #define KFX_CONTROLPLANES_PATH "/apis/" KFX_API_VERSION "/controlplanes"
+#define KFX_POSTCREATEHOOKS_PATH "/apis/" KFX_API_VERSION "/postcreatehooks"
 
 #define KFX_SYSTEM_NAMESPACE "kubeflex-system"
 #define KFX_CONFIGMAP "kubeflex-config"
@@ -25,6 +26,9 @@
 #define KFX_ANNOTATION_SERVER "kflex.kubestellar.org/external-server"
 /* On a ControlPlane: a new value makes a new password for its database. */
 #define KFX_ANNOTATION_ROTATE "kflex.kubestellar.org/rotate-storage-password"
+/* On what a PostCreateHook made: the hook's name. */
+#define KFX_ANNOTATION_HOOK "kflex.kubestellar.org/hook"
+#define KFX_FIELD_MANAGER_HOOKS "kubeflex" /* of hooks' objects, as the Go implementation has it */
 #define KFX_ANNOTATION_EPOCH "kflex.kubestellar.org/epoch"
 #define KFX_FIELD_MANAGER_PREFIX "kubeflex-" /* followed by the plane's uid */
 
@@ -44,6 +48,9 @@
 /* Of a plane of type external: the reconciler's own copy of the credentials. */
 #define KFX_SECRET_EXTERNAL "external-credentials"
 #define KFX_KEY_BOOTSTRAP "kubeconfig-incluster" /* spec.bootstrapSecretRef.inClusterKey where that is empty */
+
+/* Of a plane with hooks: ConfigMap with what they made (reconcilers/hooks/record.c). */
+#define KFX_HOOKS_RECORD "kubeflex-hooks"
 
 /* Services of the bus: one queue each. */
 #define KFX_SERVICE_STORAGE "storage"

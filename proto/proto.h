@@ -23,6 +23,8 @@
 #define KFX_FRAME_MAX 65536   /* bytes; a larger frame is refused */
 #define KFX_CHILDREN_MAX 64   /* children in one digest */
 #define KFX_CONDITIONS_MAX 16 /* conditions in one result */
+#define KFX_HOOKS_MAX 32      /* PostCreateHooks of one plane */
+#define KFX_KINDS_MAX 16      /* kinds in one result */
 
 typedef enum {
     KFX_HELLO = 1, /* client -> bus: who I am, what I serve */
@@ -114,6 +116,9 @@ typedef struct {
     char kubernetes_version[32]; /* status.kubernetesVersion as it is recorded; "" = not yet */
     char postgres_server[64];    /* status.postgresServer likewise */
     char rotate[17];             /* first hex digits of SHA-256 of annotation rotate-storage-password; "" = none */
+    /* A number for what was seen of the plane's PostCreateHooks and of the objects they made: another text means that
+     * something about them changed. "" = it has none. */
+    char hooks[20];
     size_t count;
     kfx_child_t *children; /* fresh; kfx_digest_free */
 } kfx_digest_t;
@@ -139,6 +144,19 @@ typedef struct {
     char hash[32];
 } kfx_written_t;
 
+/* What became of one PostCreateHook in one plane. */
+typedef struct {
+    char name[KFX_NAME_SIZE];
+    bool done;       /* applied, and ready where the plane waits for that; stays so */
+    char reason[64]; /* CamelCase: how it stands now */
+    char message[384];
+} kfx_hook_result_t;
+
+/* A kind whose objects hooks made: the watcher watches those with our label. */
+typedef struct {
+    char path[128]; /* the collection in all namespaces, "/apis/rbac.authorization.k8s.io/v1/roles" */
+} kfx_kind_path_t;
+
 /* Payload of DONE: what a task found out. The watcher merges it into the status. */
 typedef struct {
     kfx_outcome_t outcome;   /* travels in the envelope */
@@ -155,6 +173,13 @@ typedef struct {
     char secret_in_cluster_key[64];
     /* The worker goes on only once the status fields above are recorded: the watcher sends an EVENT when they are. */
     bool awaits_record;
+    /* Of PostCreateHooks, in the plane's order. hooks_known: the next two are all there is to say; else nothing is said
+     * about hooks. */
+    bool hooks_known, hooks_completed;
+    size_t hook_count;
+    kfx_hook_result_t hooks[KFX_HOOKS_MAX];
+    size_t kind_count;
+    kfx_kind_path_t kinds[KFX_KINDS_MAX];
 } kfx_result_t;
 
 /* Sets or replaces the condition of that type. Too long texts are cut; over KFX_CONDITIONS_MAX is dropped with a log.

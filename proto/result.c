@@ -23,6 +23,17 @@ static const kfx_wire_field_t written_fields[] = {
     WRITTEN(kind, "k"), WRITTEN(name, "n"), WRITTEN(uid, "u"), WRITTEN(rv, "v"), WRITTEN(hash, "h"),
 };
 
+static const kfx_wire_field_t hook_fields[] = {
+    KFX_WIRE(kfx_hook_result_t, name, "n", KFX_WIRE_TEXT),
+    KFX_WIRE(kfx_hook_result_t, done, "d", KFX_WIRE_BOOL),
+    KFX_WIRE(kfx_hook_result_t, reason, "r", KFX_WIRE_TEXT),
+    KFX_WIRE(kfx_hook_result_t, message, "m", KFX_WIRE_TEXT),
+};
+
+static const kfx_wire_field_t kind_fields[] = {
+    KFX_WIRE(kfx_kind_path_t, path, "p", KFX_WIRE_TEXT),
+};
+
 static const kfx_wire_field_t result_fields[] = {
     RESULT(kubernetes_version, "kubernetesVersion"),
     RESULT(postgres_server, "postgresServer"),
@@ -30,10 +41,14 @@ static const kfx_wire_field_t result_fields[] = {
     RESULT(secret_key, "secretKey"),
     RESULT(secret_in_cluster_key, "secretInClusterKey"),
     KFX_WIRE(kfx_result_t, awaits_record, "awaitsRecord", KFX_WIRE_BOOL),
+    KFX_WIRE(kfx_result_t, hooks_known, "hooksKnown", KFX_WIRE_BOOL),
+    KFX_WIRE(kfx_result_t, hooks_completed, "hooksCompleted", KFX_WIRE_BOOL),
 };
 
 #define CONDITIONS "conditions"
 #define WRITTENS "written"
+#define HOOKS "hooks"
+#define KINDS "kinds"
 
 void kfx_result_condition(kfx_result_t *result, const char *type, bool status, const char *reason, const char *fmt, ...)
 {
@@ -103,33 +118,47 @@ zframe_t *kfx_result_encode(const kfx_result_t *result)
     msgpack_sbuffer_init(&buf);
     msgpack_packer_init(&pk, &buf, msgpack_sbuffer_write);
     msgpack_pack_map(&pk, kfx_wire_count(result_fields, KFX_COUNT(result_fields), result) +
-                              (result->condition_count > 0) + (result->written_count > 0));
+                              (result->condition_count > 0) + (result->written_count > 0) + (result->hook_count > 0) +
+                              (result->kind_count > 0));
     kfx_wire_pack(&pk, result_fields, KFX_COUNT(result_fields), result);
     pack_array(&pk, CONDITIONS, condition_fields, KFX_COUNT(condition_fields), result->conditions,
                result->condition_count, sizeof(result->conditions[0]));
     pack_array(&pk, WRITTENS, written_fields, KFX_COUNT(written_fields), result->written, result->written_count,
                sizeof(result->written[0]));
+    pack_array(&pk, HOOKS, hook_fields, KFX_COUNT(hook_fields), result->hooks, result->hook_count,
+               sizeof(result->hooks[0]));
+    pack_array(&pk, KINDS, kind_fields, KFX_COUNT(kind_fields), result->kinds, result->kind_count,
+               sizeof(result->kinds[0]));
     return kfx_wire_frame(&buf);
+}
+
+/* items: an array of structs of that size, zeroed. */
+static int read_array(const msgpack_object *map, const char *name, size_t max, const kfx_wire_field_t *fields,
+                      size_t field_count, void *items, size_t size, size_t *count, kfx_error_t *err)
+{
+    const msgpack_object_array *array;
+    if (kfx_wire_array(map, name, max, &array, err) != 0)
+        return -1;
+    for (uint32_t i = 0; array && i < array->size; i++) {
+        if (kfx_wire_read(&array->ptr[i], fields, field_count, (char *)items + i * size, err) != 0)
+            return kfx_error_wrap(err, "%s %u", name, i);
+        (*count)++;
+    }
+    return 0;
 }
 
 static int read_result(const msgpack_object *map, kfx_result_t *result, kfx_error_t *err)
 {
-    const msgpack_object_array *conditions, *written;
-    if (kfx_wire_read(map, result_fields, KFX_COUNT(result_fields), result, err) != 0 ||
-        kfx_wire_array(map, CONDITIONS, KFX_CONDITIONS_MAX, &conditions, err) != 0 ||
-        kfx_wire_array(map, WRITTENS, KFX_CHILDREN_MAX, &written, err) != 0)
+    if (kfx_wire_read(map, result_fields, KFX_COUNT(result_fields), result, err) != 0)
         return -1;
-    for (uint32_t i = 0; conditions && i < conditions->size; i++) {
-        if (kfx_wire_read(&conditions->ptr[i], condition_fields, KFX_COUNT(condition_fields), &result->conditions[i],
-                          err) != 0)
-            return kfx_error_wrap(err, "condition %u", i);
-        result->condition_count++;
-    }
-    for (uint32_t i = 0; written && i < written->size; i++) {
-        if (kfx_wire_read(&written->ptr[i], written_fields, KFX_COUNT(written_fields), &result->written[i], err) != 0)
-            return kfx_error_wrap(err, "written object %u", i);
-        result->written_count++;
-    }
+#define READ(name, max, fields, items, count)                                                                          \
+    read_array(map, name, max, fields, KFX_COUNT(fields), result->items, sizeof(result->items[0]), &result->count, err)
+    if (READ(CONDITIONS, KFX_CONDITIONS_MAX, condition_fields, conditions, condition_count) ||
+        READ(WRITTENS, KFX_CHILDREN_MAX, written_fields, written, written_count) ||
+        READ(HOOKS, KFX_HOOKS_MAX, hook_fields, hooks, hook_count) ||
+        READ(KINDS, KFX_KINDS_MAX, kind_fields, kinds, kind_count))
+        return -1;
+#undef READ
     return 0;
 }
 

@@ -18,6 +18,8 @@ typedef struct {
     char spec_version[32];
     char status_version[32];
     bool was_ready;          /* it has been Ready before */
+    bool hooks;              /* it has PostCreateHooks, or its status tells of some */
+    bool waits;              /* spec.waitForPostCreateHooks */
     int64_t fresh_until;     /* kfx_now_ms; this process has just made the Namespace: nothing foreign is in it yet */
     int64_t identity_ms;     /* when (kfx_now_ms) this process replaced a deleted identity; 0: it did not */
     unsigned probe_failures; /* refused probes in a row */

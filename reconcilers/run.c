@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "reconcilers/config_cache.h"
+#include "reconcilers/hooks/hooks.h"
 #include "reconcilers/rollouts.h"
 
 #include <stdarg.h>
@@ -22,6 +23,7 @@ void kfx_reconciler_init(kfx_reconciler_t *rec, const kfx_type_t *type, const kf
     rec->memos = kfx_memos_new(MEMOS_MAX);
     rec->configs = kfx_config_cache_new();
     rec->rollouts = kfx_rollouts_new();
+    rec->hooks = kfx_hooks_new(MEMOS_MAX);
 }
 
 void kfx_reconciler_clear(kfx_reconciler_t *rec)
@@ -29,6 +31,7 @@ void kfx_reconciler_clear(kfx_reconciler_t *rec)
     kfx_memos_destroy(&rec->memos);
     kfx_config_cache_destroy(&rec->configs);
     kfx_rollouts_destroy(&rec->rollouts);
+    kfx_hooks_destroy(&rec->hooks);
 }
 
 kfx_code_t kfx_run_request(kfx_run_t *run, kfx_request_t *req)
@@ -114,6 +117,13 @@ static bool seen_ready(const json_t *plane)
     return false;
 }
 
+static bool has_hooks(const json_t *plane)
+{
+    const char *single = kfx_json_str(plane, "spec", "postCreateHook");
+    return (single && *single) || json_array_size(kfx_json_get(plane, "spec", "postCreateHooks")) > 0 ||
+           json_object_size(kfx_json_get(plane, "status", "postCreateHooks")) > 0;
+}
+
 static void copy_json(char *out, size_t size, const char *text)
 {
     kfx_copy(out, size, text ? text : "");
@@ -139,6 +149,8 @@ int kfx_run_read_plane(kfx_run_t *run)
     copy_json(run->memo.status_version, sizeof(run->memo.status_version),
               kfx_json_str(run->plane, "status", "kubernetesVersion"));
     run->memo.was_ready = run->memo.was_ready || seen_ready(run->plane);
+    run->memo.waits = kfx_json_bool(run->plane, false, "spec", "waitForPostCreateHooks");
+    run->memo.hooks = has_hooks(run->plane);
     return 0;
 }
 
@@ -217,12 +229,13 @@ static void reconcile(kfx_run_t *run)
     /* Observed only: nothing is said about the readiness of a plane that another KubeFlex runs. */
     bool foreign = strcmp(run->sync.reason, "TakeoverPending") == 0;
     conclude(run);
-    if ((!usable && !runs_anyway(run)) || foreign || run->sync.outcome == KFX_OUTCOME_DOWN)
-        return;
-    if (run->rec->ops.stopped(run->task))
+    bool looks = (usable || runs_anyway(run)) && !foreign && run->sync.outcome != KFX_OUTCOME_DOWN;
+    if (looks && run->rec->ops.stopped(run->task))
         kfx_run_cut_short(run);
-    else
+    else if (looks)
         kfx_ready_evaluate(run);
+    if (!foreign)
+        kfx_hooks_run(run);
 }
 
 static void report(const kfx_run_t *run, int64_t ms)
@@ -251,6 +264,7 @@ void kfx_reconciler_run(void *ctx, const kfx_task_t *task, kfx_result_t *result)
     if (task->env.deleting || task->digest->deleting) {
         kfx_memos_forget(rec->memos, task->env.uid);
         kfx_rollouts_leave(rec->rollouts, task->env.uid);
+        kfx_hooks_forget(rec->hooks, task->env.uid);
         if (!rec->type->teardown || rec->type->teardown(&run) == 0)
             kfx_namespace_teardown(&run);
         result->outcome = run.sync.outcome;

@@ -41,6 +41,7 @@ typedef struct {
     kfx_memos_t *memos;
     struct kfx_config_cache *configs;
     struct kfx_rollouts *rollouts;
+    struct kfx_hooks *hooks;
 } kfx_reconciler_t;
 
 struct kfx_run {

@@ -8,8 +8,9 @@
 bool kfx_announce_ordinary(const char *reason)
 {
     static const char *const reasons[] = {
-        "WaitingForStorage",    "WaitingForNamespace", "WaitingForToken", "WaitingForBootstrap",
-        "NamespaceTerminating", "TakeoverPending",     "Deleting",        "Creating"};
+        "WaitingForStorage",         "WaitingForNamespace", "WaitingForToken", "WaitingForBootstrap",
+        "NamespaceTerminating",      "TakeoverPending",     "Deleting",        "Creating",
+        "WaitingForPostCreateHooks", "ObjectsNotReady"};
     for (size_t i = 0; i < KFX_COUNT(reasons); i++)
         if (strcmp(reason, reasons[i]) == 0)
             return true;
@@ -47,12 +48,21 @@ static void storage(const kfx_cond_t *was, const kfx_cond_t *is, kfx_news_t *new
         news->list[news->count++] = (kfx_announcement_t){"Warning", "StorageFail", is->message};
 }
 
+static void hooks(const kfx_cond_t *was, const kfx_cond_t *is, kfx_news_t *news)
+{
+    bool now = strcmp(is->status, "True") == 0;
+    if (now && (!was || strcmp(was->status, "True") != 0))
+        news->list[news->count++] = (kfx_announcement_t){"Normal", "HooksApplied", is->message};
+    else if (!now && !kfx_announce_ordinary(is->reason) && !same_words(was, is))
+        news->list[news->count++] = (kfx_announcement_t){"Warning", "HookFail", is->message};
+}
+
 void kfx_announce_news(const kfx_status_t *before, const kfx_status_t *after, kfx_news_t *news)
 {
     static const struct {
         const char *type;
         void (*look)(const kfx_cond_t *was, const kfx_cond_t *is, kfx_news_t *news);
-    } looks[] = {{"Synced", synced}, {"Ready", ready}, {"StorageReady", storage}};
+    } looks[] = {{"Synced", synced}, {"Ready", ready}, {"StorageReady", storage}, {"HooksApplied", hooks}};
     news->count = 0;
     for (size_t i = 0; i < KFX_COUNT(looks); i++) {
         const kfx_cond_t *is = kfx_status_cond(after, looks[i].type);

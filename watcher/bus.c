@@ -3,6 +3,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "bus/keyfetch.h"
+#include "watcher/hooks.h"
 #include "watcher/merge.h"
 #include "watcher/watcher.h"
 
@@ -167,6 +168,8 @@ static void on_done(void *ctx, const kfx_envelope_t *env, const kfx_result_t *re
     kfx_view_t *view = &plane->views[index];
     for (size_t i = 0; i < result->written_count && i < KFX_CHILDREN_MAX; i++)
         kfx_plane_wrote(plane, (size_t)index, &result->written[i]);
+    for (size_t i = 0; i < result->kind_count; i++)
+        kfx_watches_add(self->watches, result->kinds[i].path);
     if (env->epoch == self->epoch && env->seq > view->done_seq)
         view->done_seq = env->seq;
     view->noted = false;
@@ -241,6 +244,7 @@ static void send_all(void *ctx, kfx_plane_t *plane)
         return;
     kfx_stance_t stance;
     kfx_judge(plane, &stance);
+    kfx_hooks_look(self->hooks, plane);
     for (size_t i = 0; i < stance.count; i++)
         kfx_bus_send(self, plane, &stance, i);
 }

@@ -24,6 +24,9 @@ kfx_digest_t *kfx_plane_digest(const kfx_plane_t *plane, const char *service, co
         kfx_copy(digest->postgres_server, sizeof digest->postgres_server, plane->status->server);
     kfx_copy(digest->rotate, sizeof digest->rotate, plane->rotate);
 
+    if (plane->hooks_view && strcmp(service, KFX_SERVICE_STORAGE) != 0)
+        snprintf(digest->hooks, sizeof digest->hooks, "%016llx", (unsigned long long)plane->hooks_view);
+
     size_t count = 1;
     for (const kfx_tracked_t *c = plane->children; c; c = c->next)
         count++;
@@ -31,7 +34,7 @@ kfx_digest_t *kfx_plane_digest(const kfx_plane_t *plane, const char *service, co
     if (config->exists && kfx_service_wants(service, "ConfigMap", KFX_CONFIGMAP))
         add_config(digest, config);
     for (const kfx_tracked_t *c = plane->children; c; c = c->next) {
-        if (!kfx_service_wants(service, c->kind, c->name))
+        if (c->hook || !kfx_service_wants(service, c->kind, c->name))
             continue;
         if (digest->count == KFX_CHILDREN_MAX) {
             kfx_log_warn("more objects than a digest holds: the rest is left out", "plane", plane->name, "uid",

@@ -49,6 +49,7 @@ static void on_lead(void *ctx, uint64_t epoch)
         return;
     }
     kfx_watcher_announce_schema(self);
+    kfx_hook_status_all(self);
     kfx_watcher_mark_all(self);
     kfx_watcher_flush(self);
 }

@@ -3,6 +3,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "bus/signals.h"
+#include "watcher/hooks.h"
 #include "watcher/options.h"
 #include "watcher/watcher.h"
 
@@ -81,7 +82,8 @@ static int serve(kfx_watcher_t *self, kfx_error_t *err)
     self->planes = kfx_planes_new();
     self->events = kfx_events_new(self->mailbox, KFX_CONTROLLER, self->opts.instance);
     self->stats = kfx_stats_new();
-    self->retry_timer = self->sweep_timer = self->tidy_timer = -1;
+    self->retry_timer = self->sweep_timer = self->tidy_timer = self->hooks_timer = -1;
+    self->hooks = kfx_hook_table_new();
     zloop_reader(self->loop, kfx_mailbox_sock(self->mailbox), on_mail, self);
     zloop_timer(self->loop, BEAT_MS, 0, on_beat, self);
     kfx_watcher_ready(self);
@@ -100,6 +102,7 @@ static int serve(kfx_watcher_t *self, kfx_error_t *err)
     zloop_destroy(&self->loop);
     kfx_kube_destroy(&self->kube);
     kfx_planes_destroy(&self->planes);
+    kfx_hook_table_destroy(&self->hooks);
     free(self->stats);
     return self->exit_code;
 }

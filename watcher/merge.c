@@ -34,7 +34,7 @@ static void say(conds_t *conds, const char *type, const char *status, const char
 
 static int rank(const char *type)
 {
-    static const char *const order[] = {"Synced", "Ready", "StorageReady"};
+    static const char *const order[] = {"Synced", "Ready", "StorageReady", "HooksApplied"};
     for (size_t i = 0; i < KFX_COUNT(order); i++)
         if (strcmp(type, order[i]) == 0)
             return (int)i;
@@ -75,6 +75,12 @@ static void add_verdict(kfx_status_t *value, conds_t *conds, const kfx_status_t 
         value->version = says->version;
     if (says->server && !value->server) /* the first one counts: something may be there already */
         value->server = says->server;
+    if (says->hooks_known) {
+        value->hooks_known = true;
+        value->hooks_completed = says->hooks_completed;
+        value->hook_count = says->hook_count;
+        value->hooks = says->hooks;
+    }
     if (says->secret_name) {
         value->secret_ns = ns;
         value->secret_name = says->secret_name;
@@ -127,6 +133,11 @@ json_t *kfx_status_patch(const kfx_plane_t *plane, const kfx_status_t *status)
     json_object_set_new(patch, "status", kfx_status_to_json(status));
     if (status->secret_name && !status->secret_key) /* a merge leaves what it does not mention */
         kfx_json_put(patch, json_null(), "status", "secretRef", "key");
+    for (size_t i = 0; plane->status && status->hooks_known && i < plane->status->hook_count; i++) {
+        const kfx_hook_state_t *old = &plane->status->hooks[i];
+        if (old->done && !kfx_status_hook_done(status, old->name))
+            kfx_json_put(patch, json_null(), "status", "postCreateHooks", old->name);
+    }
     return patch;
 }
 
@@ -145,8 +156,17 @@ kfx_verdict_t *kfx_verdict_new(const kfx_envelope_t *env, const kfx_result_t *re
     self->lease = env->lease;
     self->task = env->task;
     kfx_cond_t conds[KFX_CONDITIONS_MAX];
-    kfx_status_t value = {
-        .version = or_null(result->kubernetes_version), .server = or_null(result->postgres_server), .conds = conds};
+    kfx_hook_state_t hooks[KFX_HOOKS_MAX];
+    kfx_status_t value = {.version = or_null(result->kubernetes_version),
+                          .server = or_null(result->postgres_server),
+                          .conds = conds,
+                          .hooks_known = result->hooks_known,
+                          .hooks_completed = result->hooks_completed,
+                          .hooks = hooks};
+    for (size_t i = 0; i < result->hook_count && i < KFX_HOOKS_MAX; i++) {
+        const kfx_hook_result_t *h = &result->hooks[i];
+        hooks[value.hook_count++] = (kfx_hook_state_t){h->name, h->done, h->reason, h->message};
+    }
     if (result->secret_name[0]) {
         value.secret_name = result->secret_name;
         value.secret_key = or_null(result->secret_key);

@@ -162,6 +162,9 @@ void kfx_plane_forget(kfx_plane_t *plane)
     kfx_intern_set(&plane->uid, NULL);
     kfx_intern_set(&plane->type, NULL);
     kfx_intern_set(&plane->finalizers, NULL);
+    kfx_intern_set(&plane->hooks, NULL);
+    kfx_intern_set(&plane->labels, NULL);
+    plane->label_tries = 0;
     plane->rv[0] = '\0';
     plane->generation = 0;
     plane->fails = 0;
@@ -193,6 +196,8 @@ bool kfx_plane_update(kfx_plane_t *plane, kfx_seen_plane_t *seen)
     if (!plane->retyped)
         kfx_intern_set(&plane->type, seen->type);
     kfx_intern_set(&plane->finalizers, seen->finalizers);
+    kfx_intern_set(&plane->hooks, seen->hooks);
+    kfx_intern_set(&plane->labels, seen->labels);
     free(plane->status);
     plane->status = KFX_STEAL(seen->status);
     return true;
@@ -228,6 +233,8 @@ static uint64_t mix(uint64_t h, const char *text)
  * those into which others write the address they are reached by. */
 static bool version_matters(const kfx_tracked_t *child)
 {
+    if (child->hook)
+        return false;
     if (strcmp(child->kind, "Service") == 0 || strcmp(child->kind, "Route") == 0)
         return true;
     return child->hash[0] == '\0' && (strcmp(child->kind, "Secret") == 0 || strcmp(child->kind, "ConfigMap") == 0);
@@ -239,8 +246,12 @@ uint32_t kfx_child_view(const kfx_plane_t *plane, const kfx_tracked_t *child)
     h = mix(h, child->hash);
     if (version_matters(child))
         h = mix(h, child->rv);
-    char flags[5] = {child->ready ? 'r' : '-', child->terminating ? 't' : '-', child->drifted ? 'd' : '-',
-                     kfx_child_owned(plane, child) ? 'o' : '-', '\0'};
+    char flags[6] = {child->ready ? 'r' : '-',
+                     child->terminating ? 't' : '-',
+                     child->drifted ? 'd' : '-',
+                     kfx_child_owned(plane, child) ? 'o' : '-',
+                     child->hook && child->failed ? 'f' : '\0',
+                     '\0'};
     h = mix(h, flags);
     uint32_t view = (uint32_t)(h ^ (h >> 32));
     return ((view | 2) & ~1u) | (child->ready ? 1 : 0);
@@ -356,6 +367,8 @@ void kfx_plane_child_update(kfx_plane_t *plane, const kfx_seen_child_t *seen)
     kfx_copy(child->hash, sizeof child->hash, seen->hash);
     kfx_intern_set(&child->owner, seen->owner);
     child->ready = seen->ready;
+    child->failed = seen->failed;
+    child->hook = seen->hook;
     child->terminating = seen->terminating;
     child->fields = seen->fields;
     /* Another applied-hash is another write of ours. At first sight there is nothing to compare with: then somebody

@@ -22,6 +22,8 @@ typedef struct kfx_tracked {
     bool terminating : 1;
     bool fresh : 1; /* seen by the list that is going on */
     bool drifted : 1;
+    bool failed : 1;
+    bool hook : 1;                   /* a PostCreateHook made it: services hear of it through hooks_view alone */
     uint64_t fields;                 /* what our field manager owns now, as a hash; 0: nothing */
     uint64_t baseline;               /* the same after our last write */
     uint32_t told[KFX_SERVICES_MAX]; /* kfx_child_view as the service knows it; 0: it does not know the object */
@@ -55,6 +57,7 @@ typedef struct {
     uint32_t told_config; /* kubeflex-config as the service knows it */
     uint32_t told_record; /* status.kubernetesVersion and .postgresServer likewise */
     uint32_t told_rotate; /* the annotation that asks for a new password */
+    uint64_t told_hooks;  /* hooks_view likewise */
     bool told : 1;        /* an EVENT was sent in this session of the bus */
     bool told_deleting : 1;
     bool lost_child : 1; /* a child it knew is gone */
@@ -65,7 +68,7 @@ typedef struct {
     bool awaits : 1;     /* the verdict's status fields have to be recorded before it goes on */
 } kfx_view_t;
 
-typedef enum { KFX_OP_NONE, KFX_OP_FINALIZER, KFX_OP_STATUS, KFX_OP_READ } kfx_op_t;
+typedef enum { KFX_OP_NONE, KFX_OP_FINALIZER, KFX_OP_STATUS, KFX_OP_LABELS, KFX_OP_READ } kfx_op_t;
 
 typedef struct kfx_plane {
     char *name;
@@ -81,6 +84,10 @@ typedef struct kfx_plane {
     const char *uid; /* interned */
     const char *type;       /* the first one that was seen of this uid */
     const char *finalizers; /* interned, each followed by '\n' */
+    const char *hooks;      /* interned: names of its PostCreateHooks, each followed by '\n'; NULL: none */
+    const char *labels;     /* interned, of one with hooks (reduce.h); NULL */
+    uint64_t hooks_view;    /* kfx_hooks_look */
+    uint8_t label_tries;    /* writes of hooks' labels */
     char rv[KFX_SEEN_RV_SIZE];
     char rotate[KFX_ROTATE_SIZE]; /* as in kfx_digest_t */
     int64_t generation;

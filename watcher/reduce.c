@@ -24,6 +24,31 @@ static void read_rotate(const json_t *object, char out[KFX_ROTATE_SIZE])
     kfx_copy(out, KFX_ROTATE_SIZE, hex);
 }
 
+static void add_line(char **list, const char *before, const char *name, const char *between, const char *value)
+{
+    if (!name || !*name || strchr(name, '\n'))
+        return;
+    char *old = *list;
+    *list = kfx_xasprintf("%s%s%s%s\n", old ? old : before, name, between, value);
+    free(old);
+}
+
+static void read_hooks(const json_t *object, kfx_seen_plane_t *self)
+{
+    size_t i;
+    const json_t *use;
+    const char *key;
+    json_t *value;
+    add_line(&self->hooks, "", kfx_json_str(object, "spec", "postCreateHook"), "", "");
+    json_array_foreach (kfx_json_get(object, "spec", "postCreateHooks"), i, use)
+        add_line(&self->hooks, "", kfx_json_str(use, "hookName"), "", "");
+    if (!self->hooks)
+        return;
+    json_object_foreach (kfx_json_get(object, "metadata", "labels"), key, value)
+        if (json_is_string(value))
+            add_line(&self->labels, "\n", key, "\t", json_string_value(value));
+}
+
 kfx_seen_plane_t *kfx_reduce_plane(const json_t *object)
 {
     kfx_seen_plane_t *self = kfx_xcalloc(1, sizeof *self);
@@ -55,6 +80,7 @@ kfx_seen_plane_t *kfx_reduce_plane(const json_t *object)
         at = stpcpy(at, text);
         at = stpcpy(at, "\n");
     }
+    read_hooks(object, self);
     self->status = kfx_status_from_json(kfx_json_get(object, "status"));
     return self;
 }
@@ -65,6 +91,8 @@ void kfx_seen_plane_free(void *seen)
     if (!self)
         return;
     free(self->finalizers);
+    free(self->hooks);
+    free(self->labels);
     free(self->status);
     free(self);
 }
@@ -88,8 +116,9 @@ static void read_owner(const json_t *object, char out[KFX_SEEN_UID_SIZE])
 /* What our field manager owns, and whether somebody else wrote fields (status aside) at the same time or later. */
 static void read_fields(const json_t *object, kfx_seen_child_t *self)
 {
-    char manager[KFX_NAME_SIZE];
-    kfx_field_manager(self->owner, manager);
+    char manager[KFX_NAME_SIZE] = KFX_FIELD_MANAGER_HOOKS;
+    if (!self->hook)
+        kfx_field_manager(self->owner, manager);
     KFX_JSON json_t *ours = json_array();
     time_t our_time = -1, their_time = -1;
     size_t i;
@@ -101,7 +130,7 @@ static void read_fields(const json_t *object, kfx_seen_child_t *self)
         time_t at = when ? kfx_rfc3339_parse(when) : -1;
         if ((subresource && subresource[0]) || !name)
             continue;
-        if (self->owner[0] && strcmp(name, manager) == 0) {
+        if ((self->owner[0] || self->hook) && strcmp(name, manager) == 0) {
             json_t *fields = kfx_json_get(entry, "fieldsV1");
             if (fields)
                 json_array_append(ours, fields);
@@ -129,16 +158,33 @@ static bool deployment_ready(const json_t *o)
            kfx_json_int(o, 0, "status", "availableReplicas") == want;
 }
 
-static bool job_complete(const json_t *o)
+static bool condition_is(const json_t *o, const char *wanted, const char *value)
 {
     size_t i;
     json_t *c;
     json_array_foreach (kfx_json_get(o, "status", "conditions"), i, c) {
         const char *type = kfx_json_str(c, "type"), *status = kfx_json_str(c, "status");
-        if (type && status && strcmp(type, "Complete") == 0 && strcmp(status, "True") == 0)
+        if (type && status && strcmp(type, wanted) == 0 && strcmp(status, value) == 0)
             return true;
     }
     return false;
+}
+
+/* Of a kind that is watched because a hook made it: enough to notice a change. */
+static bool other_ready(const json_t *o)
+{
+    const char *phase = kfx_json_str(o, "status", "phase");
+    if (phase)
+        return strcmp(phase, "Running") == 0 || strcmp(phase, "Succeeded") == 0 || strcmp(phase, "Bound") == 0;
+    return !condition_is(o, "Ready", "False") && !condition_is(o, "Available", "False") &&
+           !condition_is(o, "Established", "False") &&
+           kfx_json_int(o, 0, "status", "numberReady") == kfx_json_int(o, 0, "status", "desiredNumberScheduled");
+}
+
+static bool has_failed(const json_t *o)
+{
+    const char *phase = kfx_json_str(o, "status", "phase");
+    return condition_is(o, "Failed", "True") || (phase && strcmp(phase, "Failed") == 0);
 }
 
 static bool is_ready(const char *kind, const json_t *object)
@@ -146,8 +192,8 @@ static bool is_ready(const char *kind, const json_t *object)
     if (strcmp(kind, "Deployment") == 0 || strcmp(kind, "StatefulSet") == 0)
         return deployment_ready(object);
     if (strcmp(kind, "Job") == 0)
-        return job_complete(object);
-    return true;
+        return condition_is(object, "Complete", "True");
+    return kind[0] != '/' || other_ready(object);
 }
 
 /* Which plane it belongs to: a Namespace by its name, anything else by label and by standing in the plane's namespace.
@@ -179,9 +225,11 @@ kfx_seen_child_t *kfx_reduce_child(const char *kind, const json_t *object)
     }
     const char *hash = kfx_json_str(object, "metadata", "annotations", KFX_ANNOTATION_HASH);
     kfx_copy(self->hash, sizeof self->hash, hash ? hash : "");
+    self->hook = kfx_json_str(object, "metadata", "annotations", KFX_ANNOTATION_HOOK) != NULL;
     read_owner(object, self->owner);
     read_fields(object, self);
     self->ready = is_ready(kind, object);
+    self->failed = has_failed(object);
     self->terminating = kfx_json_str(object, "metadata", "deletionTimestamp") != NULL;
     return self;
 }

@@ -28,6 +28,8 @@ typedef struct {
     bool deleting;
     bool finalizer;       /* has ours */
     char *finalizers;     /* all of them, each followed by '\n'; owned */
+    char *hooks;          /* names of its PostCreateHooks, each followed by '\n'; owned; NULL: it has none */
+    char *labels;         /* of one with hooks: '\n', then key, '\t', value, '\n' of each; owned; NULL */
     kfx_status_t *status; /* owned; NULL where there is none yet */
 } kfx_seen_plane_t;
 
@@ -43,7 +45,9 @@ typedef struct {
     uint64_t fields; /* first 16 hex digits of SHA-256 over what our field manager owns; 0: it owns nothing */
     bool touched;    /* somebody else's fields are as new as ours, or newer */
     bool ready;
+    bool failed; /* a Job or Pod */
     bool terminating;
+    bool hook; /* a PostCreateHook made it */
 } kfx_seen_child_t;
 
 /* NULL where it is no usable object. Fresh; kfx_seen_plane_free. */

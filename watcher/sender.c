@@ -55,6 +55,11 @@ static bool record_landed(const kfx_plane_t *plane, const kfx_view_t *view)
     return all_stand(says, plane->status) && view->told_record != record_view(plane);
 }
 
+static bool wants_hooks(const char *service)
+{
+    return strcmp(service, KFX_SERVICE_STORAGE) != 0;
+}
+
 /* Each object has one service that writes it. */
 static bool is_writer(const char *service, const kfx_tracked_t *child)
 {
@@ -95,9 +100,11 @@ kfx_send_t kfx_sender_decide(const kfx_plane_t *plane, size_t index, const char 
         view->told_config != config_view(service, config) || view->told_rotate != rotate_view(service, plane) ||
         record_landed(plane, view) || refresh_due(plane, index))
         return KFX_SEND_NOW;
+    if (wants_hooks(service) && view->told_hooks != plane->hooks_view)
+        return KFX_SEND_NOW;
     kfx_send_t answer = KFX_SEND_NOTHING;
     for (const kfx_tracked_t *c = plane->children; c; c = c->next) {
-        if (!kfx_service_wants(service, c->kind, c->name) || c->told[index] == kfx_child_view(plane, c))
+        if (c->hook || !kfx_service_wants(service, c->kind, c->name) || c->told[index] == kfx_child_view(plane, c))
             continue;
         bool own = kfx_sender_waits(view) && is_writer(service, c) && kfx_child_plain(plane, c);
         if (!own)
@@ -117,11 +124,12 @@ void kfx_sender_sent(kfx_plane_t *plane, size_t index, const char *service, cons
     view->told_config = config_view(service, config);
     view->told_record = record_view(plane);
     view->told_rotate = rotate_view(service, plane);
+    view->told_hooks = plane->hooks_view;
     view->lost_child = false;
     view->lag = view->again = false;
     view->sent_seq = seq;
     for (kfx_tracked_t *c = plane->children; c; c = c->next)
-        c->told[index] = kfx_service_wants(service, c->kind, c->name) ? kfx_child_view(plane, c) : 0;
+        c->told[index] = !c->hook && kfx_service_wants(service, c->kind, c->name) ? kfx_child_view(plane, c) : 0;
 }
 
 void kfx_sender_done(kfx_view_t *view, const kfx_result_t *result)

@@ -4,10 +4,12 @@
 #include "base/log.h"
 #include "watcher/announce.h"
 #include "watcher/finalizer.h"
+#include "watcher/hooks.h"
 #include "watcher/merge.h"
 #include "watcher/watcher.h"
 
 #define PATIENCE_MS 2000
+#define LABEL_TRIES 5
 
 void kfx_watcher_mark(kfx_watcher_t *self, kfx_plane_t *plane)
 {
@@ -204,6 +206,22 @@ static bool waits_for_more(kfx_watcher_t *self, kfx_plane_t *plane, const kfx_st
     return true;
 }
 
+/* The labels of a hook stand on the plane before its status says that the hook is done: so they are not forgotten when
+ * the process ends in between, and not put back when somebody takes them away later. Some tries, then without them. */
+static bool step_labels(kfx_watcher_t *self, kfx_plane_t *plane)
+{
+    json_t *patch = plane->label_tries < LABEL_TRIES ? kfx_hooks_labels(self->hooks, plane) : NULL;
+    if (!patch)
+        return false;
+    if (!may_write(self, plane)) {
+        json_decref(patch);
+        return true;
+    }
+    plane->label_tries++;
+    kfx_writer_submit(self, plane, KFX_OP_LABELS, patch);
+    return true;
+}
+
 static void step_status(kfx_watcher_t *self, kfx_plane_t *plane, const kfx_stance_t *stance)
 {
     texts_t texts;
@@ -217,6 +235,8 @@ static void step_status(kfx_watcher_t *self, kfx_plane_t *plane, const kfx_stanc
         in.notes[in.note_count++] = (kfx_note_t){"Synced", "SchemaOutdated", outdated};
     }
     add_outages(self, plane, stance, &in, &texts);
+    if (step_labels(self, plane))
+        return;
     kfx_status_t *status = kfx_merge(&in);
     if (!status || is_unkept(self, plane, status)) {
         if (plane->op == KFX_OP_NONE) /* else what is on its way may still change what stands there */
@@ -235,6 +255,7 @@ static void step_status(kfx_watcher_t *self, kfx_plane_t *plane, const kfx_stanc
 static void step(kfx_watcher_t *self, kfx_plane_t *plane)
 {
     kfx_stats_plane(self->stats, plane);
+    kfx_hooks_look(self->hooks, plane);
     if (!self->leading || !self->synced || !plane->present)
         return;
     kfx_stance_t stance;

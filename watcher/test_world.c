@@ -110,6 +110,12 @@ void kfx_leader_stale(kfx_watcher_t *self, uint64_t epoch)
     (void)epoch;
 }
 
+void kfx_watches_add(kfx_watches_t *self, const char *path)
+{
+    (void)self;
+    (void)path;
+}
+
 void kfx_watcher_tidy_later(kfx_watcher_t *self)
 {
     (void)self;
@@ -201,6 +207,7 @@ int setup(void **state)
     now = 1000000;
     w.opts.outage_ms = 30000;
     w.planes = kfx_planes_new();
+    w.hooks = kfx_hook_table_new();
     w.stats = kfx_stats_new();
     w.sweep_timer = w.retry_timer = -1;
     w.leading = w.synced = true;
@@ -215,6 +222,7 @@ int teardown(void **state)
 {
     (void)state;
     kfx_planes_destroy(&w.planes);
+    kfx_hook_table_destroy(&w.hooks);
     free(w.stats);
     json_decref(written.patch);
     json_decref(object);

@@ -44,6 +44,7 @@ typedef struct {
 } kfx_service_state_t;
 
 typedef struct kfx_watches kfx_watches_t;
+struct kfx_seen_hook;
 
 /* With what is missing; for logs, Events and conditions. */
 #define KFX_SCHEMA_OUTDATED                                                                                            \
@@ -60,6 +61,7 @@ typedef struct {
     bool synced; /* every watch had its first SYNC_END */
 
     kfx_planes_t *planes;
+    struct kfx_hook_table *hooks;
     kfx_config_seen_t config;
     kfx_schema_t schema; /* valid while schema_known */
     bool schema_known;
@@ -76,8 +78,8 @@ typedef struct {
     kfx_service_state_t services[8];
     size_t service_count;
 
-    int retry_timer, sweep_timer, tidy_timer; /* -1: not set */
-    int64_t retry_due;                        /* kfx_now_ms at which retry_timer fires */
+    int retry_timer, sweep_timer, tidy_timer, hooks_timer; /* -1: not set */
+    int64_t retry_due;                                     /* kfx_now_ms at which retry_timer fires */
     int exit_code;
     bool stop;
     kfx_stats_t *stats;
@@ -96,6 +98,8 @@ void kfx_writer_later(kfx_watcher_t *self, int64_t at); /* steps every plane aga
 kfx_watches_t *kfx_watches_start(kfx_watcher_t *self);
 /* An Event about the served definition where it is not ours; the leader's business. */
 void kfx_watcher_announce_schema(kfx_watcher_t *self);
+/* Objects with our label in this collection are watched from now on: hooks make them. NULL-safe. */
+void kfx_watches_add(kfx_watches_t *self, const char *path);
 void kfx_watches_stop(kfx_watches_t **watches_p);
 /* Gives memory back to the system in a while: lists and snapshots are large, what is kept of them is small. */
 void kfx_watcher_tidy_later(kfx_watcher_t *self);
@@ -110,6 +114,10 @@ void kfx_bus_ack(kfx_watcher_t *self, const kfx_plane_t *plane, const char *serv
 kfx_state_t kfx_bus_outage(const kfx_watcher_t *self, const char *service);
 const char *kfx_bus_why(const kfx_watcher_t *self, const char *service); /* borrowed; "" */
 void kfx_bus_sweep_later(kfx_watcher_t *self, int64_t ms);               /* mark everything after ms */
+
+/* hook_status.c: writes the status of a PostCreateHook where it is not right; the leader's business. */
+void kfx_hook_status(kfx_watcher_t *self, struct kfx_seen_hook *hook);
+void kfx_hook_status_all(kfx_watcher_t *self);
 
 /* leader.c */
 void kfx_leader_start(kfx_watcher_t *self);

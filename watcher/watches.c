@@ -4,12 +4,15 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "kube/watch.h"
+#include "watcher/hooks.h"
+#include "watcher/intern.h"
 #include "watcher/watcher.h"
 
 #include <malloc.h>
 
 #define ROUTES_AGAIN_MS (10 * 60 * 1000) /* an API group may be added while we run */
 #define TIDY_MS 3000
+#define MORE_MAX 32 /* kinds that hooks made; a connection has 100 streams */
 
 typedef struct {
     const char *kind;
@@ -53,9 +56,17 @@ typedef struct {
     bool fresh; /* kubeflex-config was in the list that is going on */
 } slot_t;
 
+/* A kind that a hook made. It stays watched as long as the process lives. */
+typedef struct {
+    kind_t kind;
+    slot_t slot;
+} more_t;
+
 struct kfx_watches {
     kfx_watcher_t *watcher;
-    slot_t planes, config, crd, children[KFX_COUNT(kinds) + 1];
+    more_t *more[MORE_MAX];
+    size_t more_count;
+    slot_t planes, hooks, config, crd, children[KFX_COUNT(kinds) + 1];
     bool routes_known; /* whether the API serves them */
     int routes_timer;
     bool routes_busy, closing;
@@ -65,7 +76,7 @@ struct kfx_watches {
 
 static bool all_synced(const kfx_watches_t *self)
 {
-    if (!self->planes.synced || !self->config.synced || !self->routes_known)
+    if (!self->planes.synced || !self->hooks.synced || !self->config.synced || !self->routes_known)
         return false;
     for (size_t i = 0; i < KFX_COUNT(self->children); i++)
         if (self->children[i].watch && !self->children[i].synced)
@@ -365,6 +376,80 @@ static void on_crd(void *ctx, kfx_watch_event_t event, void *item, const kfx_err
     free(item);
 }
 
+/* ---- PostCreateHooks -------------------------------------------------------------------------------------------- */
+
+typedef struct {
+    kfx_watcher_t *watcher;
+    const char *hook;
+} named_t;
+
+static void mark_named(void *ctx, kfx_plane_t *plane)
+{
+    const named_t *named = ctx;
+    if (plane->hooks && kfx_plane_names_hook(plane, named->hook))
+        kfx_watcher_mark(named->watcher, plane);
+}
+
+static void mark_users(kfx_watcher_t *self, const char *hook)
+{
+    named_t named = {self, hook};
+    kfx_planes_each(self->planes, mark_named, &named);
+}
+
+static void begin_hook(void *ctx, kfx_seen_hook_t *hook)
+{
+    (void)ctx;
+    hook->fresh = false;
+}
+
+static void end_hook(void *ctx, kfx_seen_hook_t *hook)
+{
+    kfx_watcher_t *self = ctx;
+    if (hook->fresh)
+        return;
+    mark_users(self, hook->name);
+    kfx_hook_drop(self->hooks, hook->name);
+}
+
+static void see_hook(kfx_watcher_t *self, kfx_watch_event_t event, kfx_seen_hook_t *seen)
+{
+    kfx_seen_hook_t *known = kfx_hook_find(self->hooks, seen->name);
+    mark_users(self, seen->name);
+    if (event == KFX_WATCH_DELETED) {
+        if (known && strcmp(known->uid, seen->uid) == 0)
+            kfx_hook_drop(self->hooks, seen->name);
+        kfx_seen_hook_free(seen);
+        return;
+    }
+    seen->fresh = true;
+    kfx_hook_status(self, kfx_hook_put(self->hooks, seen));
+}
+
+static void on_hook(void *ctx, kfx_watch_event_t event, void *item, const kfx_error_t *err)
+{
+    slot_t *slot = ctx;
+    kfx_watcher_t *self = slot->watcher;
+    switch (event) {
+    case KFX_WATCH_SYNC_BEGIN: kfx_hook_each(self->hooks, begin_hook, self); break;
+    case KFX_WATCH_SYNC_END:
+        note_works(slot, "PostCreateHook");
+        kfx_hook_each(self->hooks, end_hook, self);
+        synced(slot);
+        break;
+    case KFX_WATCH_ERROR:
+        note_error(slot, "PostCreateHook", err);
+        /* Planes without hooks do not wait for a definition that is not there, or for a right that is missing. */
+        if (!slot->synced && (err->code == KFX_E_NOT_FOUND || err->code == KFX_E_FORBIDDEN))
+            synced(slot);
+        break;
+    case KFX_WATCH_ADDED:
+    case KFX_WATCH_MODIFIED:
+    case KFX_WATCH_DELETED:
+        if (item)
+            see_hook(self, event, item);
+    }
+}
+
 /* ---- start ------------------------------------------------------------------------------------------------------ */
 
 static void start_child(kfx_watches_t *self, slot_t *slot, const kind_t *kind)
@@ -379,6 +464,35 @@ static void start_child(kfx_watches_t *self, slot_t *slot, const kind_t *kind)
                              .free_item = free,
                              .ctx = slot};
     slot->watch = kfx_watch_start(self->watcher->mailbox, &spec);
+}
+
+static bool is_watched(const kfx_watches_t *self, const char *path)
+{
+    for (size_t i = 0; i < KFX_COUNT(kinds); i++)
+        if (strcmp(kinds[i].path, path) == 0)
+            return true;
+    for (size_t i = 0; i < self->more_count; i++)
+        if (strcmp(self->more[i]->kind.path, path) == 0)
+            return true;
+    return strcmp(route.path, path) == 0;
+}
+
+void kfx_watches_add(kfx_watches_t *self, const char *path)
+{
+    if (!self || path[0] != '/' || is_watched(self, path))
+        return;
+    if (self->more_count == MORE_MAX) {
+        kfx_log_warn("hooks make more kinds than are watched", "path", path, NULL);
+        return;
+    }
+    more_t *more = kfx_xcalloc(1, sizeof *more);
+    const char *name = kfx_intern(path);
+    /* In full, as what makes such an object ready is in its status. Its path stands for the kind: kinds of several
+     * groups may have one name. */
+    more->kind = (kind_t){name, name, KFX_LABEL_PLANE, false};
+    self->more[self->more_count++] = more;
+    kfx_log_info("watching a kind that a hook made", "path", path, NULL);
+    start_child(self, &more->slot, &more->kind);
 }
 
 static void ask_routes(kfx_watches_t *self);
@@ -437,6 +551,14 @@ kfx_watches_t *kfx_watches_start(kfx_watcher_t *watcher)
                                .ctx = &self->planes};
     self->planes.watch = kfx_watch_start(watcher->mailbox, &planes);
 
+    self->hooks.watcher = watcher;
+    kfx_watch_spec_t hooks = {.path = KFX_POSTCREATEHOOKS_PATH,
+                              .reduce = kfx_reduce_hook,
+                              .on_event = on_hook,
+                              .free_item = kfx_seen_hook_free,
+                              .ctx = &self->hooks};
+    self->hooks.watch = kfx_watch_start(watcher->mailbox, &hooks);
+
     self->config.watcher = watcher;
     KFX_FREE char *path = kfx_xasprintf("/api/v1/namespaces/%s/configmaps", watcher->opts.ns);
     kfx_watch_spec_t config = {.path = path,
@@ -470,6 +592,11 @@ void kfx_watches_stop(kfx_watches_t **watches_p)
         return;
     *watches_p = NULL;
     kfx_watch_stop(&self->planes.watch);
+    kfx_watch_stop(&self->hooks.watch);
+    for (size_t i = 0; i < self->more_count; i++) {
+        kfx_watch_stop(&self->more[i]->slot.watch);
+        free(self->more[i]); /* its name stays interned: children may have it */
+    }
     kfx_watch_stop(&self->config.watch);
     kfx_watch_stop(&self->crd.watch);
     for (size_t i = 0; i < KFX_COUNT(self->children); i++)

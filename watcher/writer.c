@@ -112,7 +112,8 @@ static void landed(call_t *call, kfx_op_t op, const kfx_request_t *req)
     bool first_ready = !kfx_status_is(call->before, "Ready", "True");
     plane->fails = 0;
     plane->retry_at = 0;
-    kfx_metric_add(op == KFX_OP_STATUS ? self->stats->status_writes : self->stats->finalizer_writes, 1);
+    if (op != KFX_OP_LABELS)
+        kfx_metric_add(op == KFX_OP_STATUS ? self->stats->status_writes : self->stats->finalizer_writes, 1);
     kfx_seen_plane_t *seen = kfx_reduce_plane(req->answer);
     if (!seen || strcmp(seen->uid, call->uid) != 0) {
         kfx_seen_plane_free(seen);
@@ -152,8 +153,11 @@ static void on_written(void *ctx, kfx_request_t *req)
         case KFX_E_NOT_FOUND: /* the watch will say so */ pause_plane(self, plane); break;
         default:
             kfx_metric_add(self->stats->failures, 1);
-            kfx_log_warn(op == KFX_OP_STATUS ? "status not written" : "finalizer not written", "plane", plane->name,
-                         "uid", plane->uid, "code", kfx_code_name(req->error.code), "error", req->error.msg, NULL);
+            kfx_log_warn(op == KFX_OP_STATUS      ? "status not written"
+                         : op == KFX_OP_FINALIZER ? "finalizer not written"
+                                                  : "labels of a hook not written",
+                         "plane", plane->name, "uid", plane->uid, "code", kfx_code_name(req->error.code), "error",
+                         req->error.msg, NULL);
             pause_plane(self, plane);
         }
     }

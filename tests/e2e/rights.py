@@ -23,6 +23,13 @@ GROUPS = {
     "jobs": "batch",
     "ingresses": "networking.k8s.io",
     "routes": "route.openshift.io",
+    "postcreatehooks": "tenancy.kflex.kubestellar.org",
+    "daemonsets": "apps",
+    "replicasets": "apps",
+    "roles": "rbac.authorization.k8s.io",
+    "rolebindings": "rbac.authorization.k8s.io",
+    "tokenreviews": "authentication.k8s.io",
+    "subjectaccessreviews": "authorization.k8s.io",
     "customresourcedefinitions": "apiextensions.k8s.io",
     "leases": "coordination.k8s.io",
     "events": "events.k8s.io",
@@ -203,12 +210,15 @@ REFUSED = {
         get pods -n kubeflex-system
         list namespaces""",
     "kubeflex-controller-manager": """
-        get secrets -n kubeflex-system
-        create pods -A
         bind clusterroles.rbac.authorization.k8s.io/edit
-        create clusterroles.rbac.authorization.k8s.io
-        list controlplanes
-        list namespaces""",
+        escalate clusterroles.rbac.authorization.k8s.io
+        impersonate users
+        impersonate serviceaccounts -A
+        create serviceaccounts --subresource=token -A
+        create daemonsets.apps -A
+        create postcreatehooks
+        patch controlplanes/PLANE --subresource=status
+        get nodes""",
     "PLANE:default": """
         get secrets/admin-kubeconfig -n PLANE
         get secrets/kine-dsn -n PLANE
@@ -286,9 +296,12 @@ def rights_of(account, where, text):
         if not match:
             sys.exit(f"docs/security.md: cannot be read as a right: {item!r}")
         for resource in match[1].split(", "):
+            # Events are in two groups; "core" names the older one.
+            group = "" if resource.startswith("core ") else GROUPS.get(resource.split("/")[0], "")
+            resource = resource.removeprefix("core ")
             for name in names_of(match[2]) if match[2] else ["*"]:
                 for verb in match[3].split(", "):
-                    yield Right(account, where, GROUPS.get(resource.split("/")[0], ""), resource, name, verb)
+                    yield Right(account, where, group, resource, name, verb)
 
 
 def documented():

@@ -97,6 +97,8 @@ class World:
         self.network.remove()
         if failed:
             for name in ("watcher", "host", "external"):
+                if not os.path.exists(f"{self.folder}/{name}.log"):
+                    continue
                 with open(f"{self.folder}/{name}.log", encoding="utf-8", errors="replace") as f:
                     print(f"==== {name}\n{f.read()[-6000:]}")
         shutil.rmtree(self.folder, ignore_errors=True)
