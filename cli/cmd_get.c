@@ -137,10 +137,29 @@ static void describe_conditions(kfx_out_t *out, const json_t *object)
     kfx_table_release(&table);
 }
 
+/* How it stands in status.postCreateHookStatus; NULL where nobody says. */
+static const json_t *hook_status(const json_t *object, const char *name)
+{
+    size_t i;
+    json_t *entry;
+    json_array_foreach (kfx_json_get(object, "status", "postCreateHookStatus"), i, entry) {
+        const char *its = kfx_json_str(entry, "hookName");
+        if (its && strcmp(its, name) == 0)
+            return entry;
+    }
+    return NULL;
+}
+
 static void describe_hook(kfx_out_t *out, const json_t *object, const char *name)
 {
     bool done = kfx_json_bool(object, 0, "status", "postCreateHooks", name);
-    kfx_out_line(out, "  %-30s %s", name, done ? "applied" : "not applied yet");
+    const json_t *status = hook_status(object, name);
+    const char *reason = kfx_json_str(status, "reason"), *message = kfx_json_str(status, "message");
+    kfx_out_line(out, "  %-30s %s%s%s", name,
+                 reason ? reason
+                 : done ? "applied"
+                        : "not applied yet",
+                 message && *message ? ": " : "", message ? message : "");
 }
 
 /* Variables are not shown: they may hold tokens. */

@@ -58,14 +58,16 @@ class Formats(Case):
     def test_describe(self):
         plane = self.api.store.objects[PLANES]["alpha"]
         plane["spec"].update(backend="shared", waitForPostCreateHooks=True,
-                             postCreateHooks=[{"hookName": "one", "vars": {"token": "secret"}}, {"hookName": "two"}])
+                             postCreateHooks=[{"hookName": "one", "vars": {"token": "secret"}}, {"hookName": "two"},
+                                              {"hookName": "three"}])
         plane["status"]["postCreateHooks"] = {"two": True}
+        plane["status"]["postCreateHookStatus"] = [{"hookName": "three", "reason": "JobFailed", "message": "Job setup: exit 1"}]
         self.api.add_event(plane, "Normal", "Created", "namespace made", minute=1)
         self.api.add_event(plane, "Warning", "BackOff", "back-off pulling image", pod="kube-apiserver-1", minute=2)
         shown = self.kflex("describe", "alpha").stdout
         for pattern in (r"^Name: +alpha$", r"^Backend: +shared$", r"^Kubernetes version: +v1\.36\.3$",
                         r"^  Ready +False +\S+ +Creating +0 of 1 replicas$", r"^Hooks: +Ready waits for them$",
-                        r"^  one +not applied yet$", r"^  two +applied$",
+                        r"^  one +not applied yet$", r"^  two +applied$", r"^  three +JobFailed: Job setup: exit 1$",
                         r"^\S+ +Normal +Created +ControlPlane/alpha +namespace made$",
                         r"^\S+ +Warning +BackOff +Pod/kube-apiserver-1 +back-off pulling image$"):
             self.assertRegex(shown, re.compile(pattern, re.M))
