@@ -621,7 +621,7 @@ class Everything(Case):
     def test_usage_errors(self):
         for args, word in ((("adopt",), "needs an argument: NAME"), (("bogus",), 'unknown command "bogus"'),
                            (("adapt", "x"), 'unknown command "adapt"'), (("list", "--bogus"), "unknown flag: --bogus"),
-                           (("init",), 'unknown command "init"')):
+                           (("ctx", "rename", "a"), "needs OLD NEW")):
             done = self.kflex(*args, code=1)
             self.error(done, word, "Usage:", "--help")
             self.assertEqual((done.stdout, len(done.stderr.splitlines())), ("", 2))
