@@ -676,7 +676,7 @@ class Everything(Case):
         self.assertEqual(self.kflex("list").stdout, "No control planes found.\n")
 
     def test_terminal(self):
-        shown = self.on_terminal("create", "stuck", "--timeout", "300ms")
+        shown = self.on_terminal("create", "stuck", seen=(("WaitingForStorage", lambda child: child.terminate()),))
         self.assertIn("\033[32m", shown)
         self.assertRegex(shown, re.escape("\r\033[K") + ".*Waiting for API server.*WaitingForStorage")
         still = self.on_terminal("create", "stuck2", "--timeout", "300ms", "--chatty-status=false")
