@@ -250,6 +250,35 @@ cpu_ms() {
   printf '%s\n' $((total * 1000 / HZ))
 }
 
+# cluster_pids NAMESPACE…: "PID NAME" of all that the instance runs by itself: the node's components, and the containers of
+# these namespaces. Without the children of those: cluster_cpu counts them with their parents.
+cluster_pids() {
+  local file pid name parent ns
+  local -A found=()
+  for file in /proc/[0-9]*/cgroup; do
+    grep -qs "/$INSTANCE/node\$" "$file" || continue
+    pid=${file#/proc/} pid=${pid%/cgroup}
+    name=$(cat "/proc/$pid/comm" 2>/dev/null) || continue
+    found[$pid]=$name
+  done
+  while read -r pid name; do found[$pid]=$name; done < <(for ns; do pids_of "$ns"; done)
+  for pid in "${!found[@]}"; do
+    parent=$(awk '/^PPid/ { print $2 }' "/proc/$pid/status" 2>/dev/null) || continue
+    [[ ${found[$pid]} == "${found[${parent:-0}]:-}" ]] || printf '%s %s\n' "$pid" "${found[$pid]}"
+  done
+}
+
+# cluster_cpu: of such lines on stdin, "NAME MS" used since they started, sorted by name. Children that ended count with
+# the process that waited for them (the sessions of Postgres), and those that are there, too.
+cluster_cpu() {
+  local pid name child
+  while read -r pid name; do
+    for child in "$pid" $(pgrep -P "$pid" -x "$(cat "/proc/$pid/comm" 2>/dev/null)" || true); do
+      [[ ! -r /proc/$child/stat ]] || sed 's/^.*) //' "/proc/$child/stat" | awk -v n="$name" '{ print n, $12 + $13 + $14 + $15 }'
+    done
+  done | awk -v hz="$HZ" '{ t[$1] += $2 } END { for (n in t) printf "%s %d\n", n, t[n] * 1000 / hz }' | sort
+}
+
 # memory_kb FIELD PID…: sum over smaps_rollup (Pss, Anonymous, Rss).
 memory_kb() {
   local field=$1 pid total=0
