@@ -66,6 +66,24 @@ static void test_marks(void **state)
     assert_int_equal(kfx_hook_mark(odd, &owner, "h", true, one, &err), -1);
 }
 
+/* Inside the plane: its own namespaces, and no owner, as the ControlPlane does not exist there. */
+static void test_marks_inside(void **state)
+{
+    kfx_error_t err = KFX_ERROR_INIT;
+    char hash[KFX_HASH_SIZE];
+    (void)state;
+    KFX_JSON json_t *object =
+        parsed("{\"kind\":\"ConfigMap\",\"metadata\":{\"name\":\"a\",\"namespace\":\"kube-system\"}}");
+    assert_int_equal(kfx_hook_mark_inside(object, &owner, "h", true, hash, &err), 0);
+    assert_string_equal(kfx_json_str(object, "metadata", "namespace"), "kube-system");
+    assert_null(kfx_json_get(object, "metadata", "ownerReferences"));
+    KFX_JSON json_t *role = parsed("{\"kind\":\"ClusterRole\",\"metadata\":{\"name\":\"a\"}}");
+    assert_int_equal(kfx_hook_mark_inside(role, &owner, "h", false, hash, &err), 0);
+    assert_null(kfx_json_get(role, "metadata", "namespace"));
+    assert_null(kfx_json_get(role, "metadata", "annotations", KFX_ANNOTATION_RELEASE_NS));
+    assert_string_equal(kfx_json_str(role, "metadata", "annotations", KFX_ANNOTATION_HOOK), "h");
+}
+
 static void test_covers(void **state)
 {
     static const struct {
@@ -166,10 +184,8 @@ static void test_kinds(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_marks),
-        cmocka_unit_test(test_covers),
-        cmocka_unit_test(test_readiness),
-        cmocka_unit_test(test_kinds),
+        cmocka_unit_test(test_marks),     cmocka_unit_test(test_marks_inside), cmocka_unit_test(test_covers),
+        cmocka_unit_test(test_readiness), cmocka_unit_test(test_kinds),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

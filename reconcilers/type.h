@@ -6,6 +6,7 @@
 #include "reconcilers/config.h"
 
 #include <jansson.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 typedef struct kfx_run kfx_run_t; /* reconcilers/run.h */
@@ -19,6 +20,8 @@ typedef struct {
     const char *helper;        /* another one, which a plane that is Ready may lack for a while; NULL: none */
     const char *secret_name, *secret_key, *secret_in_cluster_key; /* status.secretRef */
     const char *pod_security; /* Pod Security level that a new Namespace enforces; NULL = none */
+    bool hosting;             /* it is the hosting cluster: reached as this process reaches that */
+    bool screened;            /* its address is somebody else's word: kfx_kube_config_t.screened */
     uint32_t reprobe_ms;      /* how often a plane that is Ready is asked again, on average; 0: 45 s */
     uint32_t retry_ms;        /* the longest pause before one that does not answer is asked again; 0: 1 s */
 

@@ -214,6 +214,7 @@ static json_t *render_plane(const char *plane, const kfx_config_t *config, kfx_e
 const kfx_type_t kfx_type_external = {
     .name = "external",
     .revision = REVISION,
+    .screened = true,
     .secret_name = KFX_SECRET_ADMIN,
     .secret_key = KFX_KEY_OUTSIDE,
     .secret_in_cluster_key = KFX_KEY_INSIDE,

@@ -65,7 +65,7 @@ static int failed(job_t *job, const char *verb, const kfx_request_t *req)
 
 static kfx_request_t *as_account(const char *user, kfx_request_t *req)
 {
-    req->impersonate = kfx_xstrdup(user);
+    req->impersonate = *user ? kfx_xstrdup(user) : NULL;
     return req;
 }
 
@@ -87,16 +87,19 @@ static int discover(kfx_pass_t *pass, kfx_hook_t *hook, const char *version, con
 {
     if (!good_version(version))
         return kfx_hook_say(hook, KFX_HOOK_INVALID, "%.60s: apiVersion %.80s is none", kind, version);
-    if (kfx_kinds_get(pass->kinds, version, kind, out))
+    if (hook->inside && !pass->inside_kinds)
+        pass->inside_kinds = kfx_kinds_new();
+    kfx_kinds_t *kinds = hook->inside ? pass->inside_kinds : pass->kinds;
+    if (kfx_kinds_get(kinds, version, kind, out))
         return 0;
     KFX_REQUEST kfx_request_t *get =
         kfx_request_new(KFX_GET, NULL, "%s/%s", strchr(version, '/') ? "/apis" : "/api", version);
     get->no_retry = true; /* one that is away is asked again in a later pass, and holds nothing up */
     get->timeout_ms = DISCOVERY_MS;
-    kfx_code_t code = kfx_run_request(pass->run, get);
+    kfx_code_t code = kfx_hook_request(pass, hook, get);
     if (code == KFX_OK)
-        kfx_kinds_put(pass->kinds, version, get->answer);
-    if (code == KFX_OK && kfx_kinds_get(pass->kinds, version, kind, out))
+        kfx_kinds_put(kinds, version, get->answer);
+    if (code == KFX_OK && kfx_kinds_get(kinds, version, kind, out))
         return 0;
     hook->again = true;
     pass->stopped = pass->stopped || code == KFX_E_CANCELED;
@@ -110,11 +113,13 @@ static int discover(kfx_pass_t *pass, kfx_hook_t *hook, const char *version, con
 int kfx_hook_path(kfx_pass_t *pass, kfx_hook_t *hook, const json_t *object, kfx_hook_kind_t *kind, char **path)
 {
     const char *name = kfx_json_str(object, "metadata", "name");
+    const char *ns = hook->inside ? kfx_hook_inside_namespace(object) : pass->run->ns;
     if (discover(pass, hook, kfx_json_str(object, "apiVersion"), kfx_json_str(object, "kind"), kind))
         return -1;
     KFX_FREE char *escaped = kfx_kube_escape(name);
+    KFX_FREE char *escaped_ns = kfx_kube_escape(ns);
     *path = kind->namespaced
-                ? kfx_xasprintf("%s/namespaces/%s/%s/%s", kind->collection, pass->run->ns, kind->plural, escaped)
+                ? kfx_xasprintf("%s/namespaces/%s/%s/%s", kind->collection, escaped_ns, kind->plural, escaped)
                 : kfx_xasprintf("%s/%s/%s", kind->collection, kind->plural, escaped);
     return 0;
 }
@@ -174,7 +179,7 @@ static int set_share(job_t *job, const json_t *live, bool share)
                      "metadata", "ownerReferences");
     KFX_REQUEST kfx_request_t *apply = as_account(job->hook->user, kfx_request_new(KFX_APPLY, body, "%s", job->path));
     apply->field_manager = kfx_xstrdup(run->manager);
-    return kfx_run_request(run, apply) == KFX_OK ? 0 : failed(job, "take a share in it", apply);
+    return kfx_hook_request(job->pass, job->hook, apply) == KFX_OK ? 0 : failed(job, "take a share in it", apply);
 }
 
 /* 1: another plane's hook keeps it, and what it says is what ours would. */
@@ -228,7 +233,7 @@ static int check_owner(job_t *job)
         return kfx_hook_say(job->hook, KFX_HOOK_WAITS, "%s is being deleted; it is made again when it is gone",
                             job->what);
     }
-    return job->kind.namespaced ? 0 : check_cluster_scoped(job);
+    return job->kind.namespaced || job->hook->inside ? 0 : check_cluster_scoped(job);
 }
 
 /* ---- applying --------------------------------------------------------------------------------------------------- */
@@ -242,7 +247,7 @@ static int remove_live(job_t *job, const json_t *live)
                                    json_pack("{s:s, s:s, s:s, s:{s:s}}", "apiVersion", "v1", "kind", "DeleteOptions",
                                              "propagationPolicy", "Background", "preconditions", "uid", uid ? uid : ""),
                                    "%s", job->path));
-    kfx_code_t code = kfx_run_request(job->pass->run, gone);
+    kfx_code_t code = kfx_hook_request(job->pass, job->hook, gone);
     if (code == KFX_OK || code == KFX_E_NOT_FOUND || code == KFX_E_CONFLICT) /* 409: it is another one by now */
         return 0;
     return failed(job, "delete", gone);
@@ -256,13 +261,12 @@ static bool runs_to_an_end(const json_t *object)
 
 static int write_object(job_t *job)
 {
-    kfx_run_t *run = job->pass->run;
     for (int tries = 0; tries < 2; tries++) {
         KFX_REQUEST kfx_request_t *apply =
             as_account(job->hook->user,
                        kfx_request_new(KFX_APPLY, json_incref((json_t *)(uintptr_t)job->object), "%s", job->path));
         apply->field_manager = kfx_xstrdup(KFX_FIELD_MANAGER_HOOKS);
-        kfx_code_t code = kfx_run_request(run, apply);
+        kfx_code_t code = kfx_hook_request(job->pass, job->hook, apply);
         if (code == KFX_OK) {
             json_decref(job->live);
             job->live = KFX_STEAL(apply->answer);
@@ -280,7 +284,7 @@ static int write_object(job_t *job)
 static int read_live(job_t *job)
 {
     KFX_REQUEST kfx_request_t *get = as_account(job->hook->user, kfx_request_new(KFX_GET, NULL, "%s", job->path));
-    kfx_code_t code = kfx_run_request(job->pass->run, get);
+    kfx_code_t code = kfx_hook_request(job->pass, job->hook, get);
     if (code == KFX_E_NOT_FOUND)
         return 0;
     if (code != KFX_OK)
@@ -322,7 +326,7 @@ static int ensure(job_t *job)
         return -1;
     if (rc == 0 && !is_current(job) && write_object(job))
         return -1;
-    if (rc == 0 && !job->kind.namespaced && job->live && set_share(job, job->live, true))
+    if (rc == 0 && !job->kind.namespaced && !job->hook->inside && job->live && set_share(job, job->live, true))
         return -1;
     json_object_set_new(job->line, "hash", json_string(job->hash));
     if (job->live) {
@@ -353,7 +357,8 @@ static void judge(job_t *job, kfx_object_state_t *worst)
     if (state == KFX_OBJECT_WAITS) {
         const char *kind = kfx_json_str(job->object, "kind");
         bool seen = strcmp(kind, "Deployment") == 0 || strcmp(kind, "StatefulSet") == 0 || strcmp(kind, "Job") == 0;
-        job->pass->polls = job->pass->polls || !seen; /* whether the watcher may watch it is not known here */
+        job->pass->polls =
+            job->pass->polls || !seen || job->hook->inside; /* whether the watcher may watch it is not known here */
     }
     if (state <= *worst)
         return;
@@ -371,12 +376,14 @@ static int apply_one(kfx_pass_t *pass, kfx_hook_t *hook, const json_t *entry, co
     if (kfx_hook_path(pass, hook, object, &job.kind, &job.path))
         return -1;
     int rc = -1;
-    job.line = kfx_record_object(entry, object);
-    if (kfx_hook_mark(object, &pass->run->owner, hook->name, job.kind.namespaced, job.hash, &err))
+    job.line = kfx_record_object(entry, object, hook->inside);
+    if ((hook->inside ? kfx_hook_mark_inside : kfx_hook_mark)(object, &pass->run->owner, hook->name,
+                                                              job.kind.namespaced, job.hash, &err))
         kfx_hook_say(hook, KFX_HOOK_INVALID, "%s: %s", what, err.msg);
     else
         rc = ensure(&job);
-    watch(pass, &job.kind);
+    if (!hook->inside)
+        watch(pass, &job.kind);
     if (rc == 0)
         judge(&job, worst);
     json_decref(job.live);
@@ -414,7 +421,7 @@ void kfx_hook_adopt(kfx_pass_t *pass, kfx_hook_t *hook)
         if (kfx_hook_path(pass, hook, object, &job.kind, &job.path))
             continue;
         const char *ns = NULL;
-        if (!job.kind.namespaced && read_live(&job) == 0 && job.live)
+        if (!job.kind.namespaced && !hook->inside && read_live(&job) == 0 && job.live)
             ns = kfx_json_str(job.live, "metadata", "annotations", KFX_ANNOTATION_RELEASE_NS);
         if (ns && strcmp(ns, pass->run->ns) == 0)
             set_share(&job, job.live, true);
@@ -432,7 +439,7 @@ static bool is_desired(const kfx_pass_t *pass, const json_t *line)
         const json_t *object;
         KFX_JSON json_t *entry = json_pack("{s:[O]}", "objects", line);
         json_array_foreach (pass->hooks[h].objects, i, object)
-            if (kfx_record_object(entry, object))
+            if (kfx_record_object(entry, object, pass->hooks[h].inside))
                 return true;
     }
     return false;
@@ -446,12 +453,14 @@ static bool text_is(const char *text, const char *wanted)
 /* 0: it is not there any more, or was not this hook's. */
 static int prune_one(kfx_pass_t *pass, const char *name, const char *user, const json_t *line)
 {
-    kfx_hook_t hook = {.done = false};
+    kfx_hook_t hook = {.inside = kfx_json_bool(line, false, "inside")};
     KFX_JSON json_t *object =
         json_pack("{s:O, s:O, s:{s:O}}", "apiVersion", json_object_get(line, "apiVersion"), "kind",
                   json_object_get(line, "kind"), "metadata", "name", json_object_get(line, "name"));
     kfx_copy(hook.name, sizeof hook.name, name);
-    kfx_copy(hook.user, sizeof hook.user, user);
+    kfx_copy(hook.user, sizeof hook.user, hook.inside ? "" : user);
+    if (hook.inside)
+        kfx_json_put(object, json_incref(json_object_get(line, "namespace")), "metadata", "namespace");
     if (!object || !kfx_json_str(object, "kind") || !kfx_json_str(object, "apiVersion") ||
         !kfx_json_str(object, "metadata", "name"))
         return 0; /* no line of ours */
@@ -464,7 +473,7 @@ static int prune_one(kfx_pass_t *pass, const char *name, const char *user, const
     bool marked = text_is(kfx_json_str(job.live, "metadata", "annotations", KFX_ANNOTATION_HOOK), name) &&
                   text_is(kfx_json_str(job.live, "metadata", "labels", KFX_LABEL_PLANE), pass->run->owner.plane) &&
                   !kfx_object_owned(job.live, pass->run->owner.uid) &&
-                  (job.kind.namespaced || text_is(release, pass->run->ns));
+                  (job.kind.namespaced || hook.inside || text_is(release, pass->run->ns));
     bool named, ours;
     size_t planes = count_planes(job.live, pass->run->owner.plane, pass->run->owner.uid, &named, &ours);
     if (rc == 0 && job.live && !job.kind.namespaced && planes > (ours ? 1U : 0U))

@@ -105,17 +105,21 @@ static bool choose(kfx_pass_t *pass, kfx_hook_t *hook)
 /* What is going to be made stands in the record before it is. */
 static bool announce(kfx_pass_t *pass, const kfx_hook_t *hook)
 {
-    json_t *entry = kfx_record_entry(pass, hook->name);
+    json_t *entry = kfx_record_entry(pass, hook->name), *lines = json_object_get(entry, "objects");
     size_t i;
     const json_t *object;
     bool changed = false;
     json_array_foreach (hook->objects, i, object) {
-        if (kfx_record_object(entry, object))
+        if (kfx_record_object(entry, object, hook->inside))
             continue;
-        json_array_append_new(json_object_get(entry, "objects"),
-                              json_pack("{s:O, s:O, s:O}", "apiVersion", json_object_get(object, "apiVersion"), "kind",
-                                        json_object_get(object, "kind"), "name",
-                                        kfx_json_get(object, "metadata", "name")));
+        json_array_append_new(lines, json_pack("{s:O, s:O, s:O}", "apiVersion", json_object_get(object, "apiVersion"),
+                                               "kind", json_object_get(object, "kind"), "name",
+                                               kfx_json_get(object, "metadata", "name")));
+        if (hook->inside) {
+            json_t *line = json_array_get(lines, json_array_size(lines) - 1);
+            json_object_set_new(line, "inside", json_true());
+            json_object_set_new(line, "namespace", json_string(kfx_hook_inside_namespace(object)));
+        }
         changed = true;
     }
     if (!kfx_json_str(entry, "user") || strcmp(kfx_json_str(entry, "user"), hook->user) != 0) {
@@ -192,6 +196,7 @@ static void free_pass(kfx_pass_t *pass)
         json_decref(pass->hooks[i].objects);
     }
     free(pass->hooks);
+    kfx_inside_close(pass);
     json_decref(pass->record);
     json_decref(pass->watched);
 }

@@ -44,6 +44,11 @@ void kfx_kinds_put(kfx_kinds_t *self, const char *api_version, const json_t *lis
  * collected with the plane. hash: of the object before that. INVALID with what is wrong with it. */
 int kfx_hook_mark(json_t *object, const kfx_owner_t *owner, const char *hook, bool namespaced, char hash[KFX_HASH_SIZE],
                   kfx_error_t *err);
+/* The same for an object inside the plane, which has namespaces of its own. */
+int kfx_hook_mark_inside(json_t *object, const kfx_owner_t *owner, const char *hook, bool namespaced,
+                         char hash[KFX_HASH_SIZE], kfx_error_t *err);
+/* The namespace of an object inside a plane. */
+const char *kfx_hook_inside_namespace(const json_t *object);
 /* All that desired says is so in live; what live has beyond is others'. */
 bool kfx_hook_covers(const json_t *desired, const json_t *live);
 /* The same but for the marks, by which two planes' objects differ. */
@@ -67,6 +72,7 @@ typedef struct {
     char hash[KFX_HASH_SIZE];
     char user[2 * KFX_NAME_SIZE + 32]; /* as whom it is applied */
     bool once;                         /* spec.policy: Once */
+    bool inside;                       /* spec.target: ControlPlane */
     /* how it stands */
     bool done, settled; /* settled: nothing is left to do for this hash */
     bool again;         /* a later try may help though nobody changes anything that is watched */
@@ -82,13 +88,19 @@ typedef struct {
     json_t *record;       /* of ConfigMap kubeflex-hooks: hook -> {hash, done, objects…} */
     bool recorded;        /* the ConfigMap is there */
     bool waits;           /* spec.waitForPostCreateHooks */
-    bool stopped;    /* the task was told to stop, or the API server is away: nothing is concluded from this pass */
-    bool polls;      /* something is waited for that no event tells */
-    json_t *watched; /* paths of collections for the watcher: array of texts */
+    bool stopped; /* the task was told to stop, or the API server is away: nothing is concluded from this pass */
+    bool polls;   /* something is waited for that no event tells */
+    struct kfx_remote *inside; /* the plane's API, once a hook needs it */
+    kfx_kinds_t *inside_kinds; /* what that serves, for this pass */
+    json_t *watched;           /* paths of collections for the watcher: array of texts */
 } kfx_pass_t;
 
 /* Sets reason and message. Returns -1. */
 int kfx_hook_say(kfx_hook_t *hook, const char *reason, const char *fmt, ...) KFX_PRINTF(3, 4);
+
+/* inside.c: one request about a hook's object, to the API server where it belongs and as whom it is to be. */
+kfx_code_t kfx_hook_request(kfx_pass_t *pass, const kfx_hook_t *hook, kfx_request_t *req);
+void kfx_inside_close(kfx_pass_t *pass);
 
 /* plan.c: the hooks of run->plane; at most KFX_HOOKS_MAX. */
 void kfx_pass_collect(kfx_pass_t *pass);
@@ -100,8 +112,8 @@ int kfx_record_load(kfx_pass_t *pass);
 int kfx_record_save(kfx_pass_t *pass);
 /* The entry of that hook, made where there is none. Borrowed. */
 json_t *kfx_record_entry(kfx_pass_t *pass, const char *hook);
-/* The line of an object in the entry; NULL. Borrowed. */
-json_t *kfx_record_object(const json_t *entry, const json_t *object);
+/* The line of an object in the entry; NULL. Borrowed. inside: the hook's. */
+json_t *kfx_record_object(const json_t *entry, const json_t *object, bool inside);
 
 /* apply.c: what the hook asks for, in order. Sets done, settled, reason, message. */
 void kfx_hook_apply(kfx_pass_t *pass, kfx_hook_t *hook);

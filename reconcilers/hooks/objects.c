@@ -24,7 +24,7 @@ int kfx_hook_mark(json_t *object, const kfx_owner_t *owner, const char *hook, bo
     if (namespaced && ns && *ns && strcmp(ns, owner->ns) != 0)
         return kfx_error_set(err, KFX_E_INVALID,
                              "its namespace is %.100s, but hooks make objects in the control plane's "
-                             "own only: leave metadata.namespace out, or write {{.Namespace}}",
+                             "own only: leave metadata.namespace out",
                              ns);
     json_object_del(meta, "namespace");
     if (json_is_null(json_object_get(meta, "creationTimestamp"))) /* what generators leave behind */
@@ -43,6 +43,28 @@ int kfx_hook_mark(json_t *object, const kfx_owner_t *owner, const char *hook, bo
              kfx_json_put(object, json_string(owner->ns), "metadata", "annotations", KFX_ANNOTATION_RELEASE_NS);
     }
     return rc ? kfx_error_set(err, KFX_E_INVALID, "metadata.labels or metadata.annotations is no object") : 0;
+}
+
+const char *kfx_hook_inside_namespace(const json_t *object)
+{
+    const char *ns = kfx_json_str(object, "metadata", "namespace");
+    return ns && *ns ? ns : "default";
+}
+
+int kfx_hook_mark_inside(json_t *object, const kfx_owner_t *owner, const char *hook, bool namespaced,
+                         char hash[KFX_HASH_SIZE], kfx_error_t *err)
+{
+    json_t *meta = json_object_get(object, "metadata");
+    if (json_is_null(json_object_get(meta, "creationTimestamp")))
+        json_object_del(meta, "creationTimestamp");
+    if (namespaced)
+        json_object_set_new(meta, "namespace", json_string(kfx_hook_inside_namespace(object)));
+    kfx_hash16(object, hash);
+    if (kfx_json_put(object, json_string(owner->plane), "metadata", "labels", KFX_LABEL_PLANE) ||
+        kfx_json_put(object, json_string(hash), "metadata", "annotations", KFX_ANNOTATION_HASH) ||
+        kfx_json_put(object, json_string(hook), "metadata", "annotations", KFX_ANNOTATION_HOOK))
+        return kfx_error_set(err, KFX_E_INVALID, "metadata.labels or metadata.annotations is no object");
+    return 0;
 }
 
 static bool covers(const json_t *desired, const json_t *live, bool marks)

@@ -131,9 +131,12 @@ void kfx_hook_load(kfx_pass_t *pass, kfx_hook_t *hook)
     hook->found = KFX_STEAL(get->answer);
     const char *policy = kfx_json_str(hook->found, "spec", "policy");
     hook->once = policy && strcmp(policy, "Once") == 0;
-    read_account(hook);
+    const char *target = kfx_json_str(hook->found, "spec", "target");
+    hook->inside = target && strcmp(target, "ControlPlane") == 0;
+    if (!hook->inside) /* there it is the plane's administrator */
+        read_account(hook);
     if (render(pass, hook))
         return;
-    KFX_JSON json_t *hashed = json_pack("[O, s]", hook->objects, hook->user);
+    KFX_JSON json_t *hashed = json_pack("[O, s, b]", hook->objects, hook->user, hook->inside);
     kfx_hash16(hashed, hook->hash);
 }

@@ -2,7 +2,8 @@
  * nobody asks for it any more, and what is done, so that it is not done twice. Key hooks.json:
  *
  *   {"<hook>": {"hash": …, "done": true, "user": …, "once": true, "adopted": true,
- *               "objects": [{"apiVersion": …, "kind": …, "name": …, "hash": …, "finished": true}]}}
+ *               "objects": [{"apiVersion": …, "kind": …, "name": …, "hash": …, "finished": true,
+ *                            "inside": true, "namespace": …}]}}
  *
  * Whoever may write ConfigMaps in the plane's Namespace can put anything in it. So nothing is removed but what carries
  * this plane's marks, in this Namespace or, cluster-scoped, with this Namespace in its annotation.
@@ -85,7 +86,15 @@ static bool same_text(const json_t *a, const json_t *b, const char *key)
     return x && y && strcmp(x, y) == 0;
 }
 
-json_t *kfx_record_object(const json_t *entry, const json_t *object)
+static bool same_place(const json_t *line, const json_t *object, bool inside)
+{
+    const char *ns = kfx_json_str(line, "namespace");
+    if (kfx_json_bool(line, false, "inside") != inside)
+        return false;
+    return !inside || (ns && strcmp(ns, kfx_hook_inside_namespace(object)) == 0);
+}
+
+json_t *kfx_record_object(const json_t *entry, const json_t *object, bool inside)
 {
     const char *name = kfx_json_str(object, "metadata", "name");
     size_t i;
@@ -93,7 +102,7 @@ json_t *kfx_record_object(const json_t *entry, const json_t *object)
     json_array_foreach (json_object_get(entry, "objects"), i, line) {
         const char *known = kfx_json_str(line, "name");
         if (name && known && strcmp(known, name) == 0 && same_text(line, object, "apiVersion") &&
-            same_text(line, object, "kind"))
+            same_text(line, object, "kind") && same_place(line, object, inside))
             return line;
     }
     return NULL;

@@ -266,6 +266,7 @@ static int teardown(kfx_run_t *run)
 const kfx_type_t kfx_type_host = {
     .name = "host",
     .revision = REVISION,
+    .hosting = true,
     .secret_name = KFX_SECRET_ADMIN,
     .secret_key = KFX_KEY_OUTSIDE,
     .secret_in_cluster_key = KFX_KEY_INSIDE,

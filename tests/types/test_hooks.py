@@ -6,6 +6,7 @@ type host, which are ready at once; no node is needed, so what Jobs and Deployme
 
 Skipped (77) where the Kubernetes programs have not been built (deploy/local/up does).
 """
+import base64
 import http.client
 import json
 import os
@@ -16,7 +17,7 @@ import sys
 import unittest
 
 import control
-from world import World, wait
+from world import REPO, World, wait
 
 API = "tenancy.kflex.kubestellar.org/v1alpha1"
 ACCOUNT = "system:serviceaccount:kubeflex-system:kubeflex-controller-manager"
@@ -420,10 +421,10 @@ class Hooks(unittest.TestCase):
         self.delete("controlplane", first)
         self.delete("controlplane", third)
         self.planes = [second]
-        wait(15, "the first one's share is gone", lambda: {o["name"] for o in self.read("clusterrole", name)["metadata"]["ownerReferences"]} == {second})
+        wait(60, "the first one's share is gone", lambda: {o["name"] for o in self.read("clusterrole", name)["metadata"]["ownerReferences"]} == {second})
         self.delete("controlplane", second)
         self.planes = []
-        wait(15, "it goes with the last one", lambda: not self.read("clusterrole", name))
+        wait(60, "it goes with the last one", lambda: not self.read("clusterrole", name))
 
     def test_others_objects(self):
         self.host.kubectl("create", "clusterrole", self.number, "--verb=get", "--resource=secrets")
@@ -459,6 +460,46 @@ class Hooks(unittest.TestCase):
         for kind, name in (("clusterrole", self.number), ("configmap", "theirs"), ("secret", "admin-kubeconfig")):
             self.assertIsNotNone(self.get(plane, kind, name))
         self.host.kubectl("delete", "clusterrole", self.number)
+
+    # ---- inside the plane, and the hooks that come with KubeFlex ----
+
+    def test_inside_the_plane(self):
+        """As the plane's administrator, in any namespace; what is removed from the hook goes there, too."""
+        space = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "inside-in"}}
+        inside = config_map("a", v="{{.ControlPlaneName}}")
+        inside["metadata"]["namespace"] = "inside-in"
+        hook = self.hook(space, inside, config_map("b", v="1"), target="ControlPlane")
+        plane = self.plane(hook)
+        self.applied(plane)
+        path = "/api/v1/namespaces/inside-in/configmaps/a"
+        self.assertEqual(self.world.rest.call("GET", path)["data"], {"v": plane})
+        default = "/api/v1/namespaces/default/configmaps/b"
+        made = self.world.rest.call("GET", default)
+        self.assertNotIn("ownerReferences", made["metadata"])
+        self.assertIsNone(self.data(plane, "a"))
+        self.hook(space, inside, target="ControlPlane")
+        wait(10, "b is gone", lambda: not self.world.rest.call("GET", default))
+        self.plane()
+        wait(60, "all is gone", lambda: not self.world.rest.call("GET", "/api/v1/namespaces/inside-in"))
+
+    def test_hooks_of_ours(self):
+        """deploy/hooks: they need no download."""
+        self.host.kubectl("apply", "-k", f"{REPO}/deploy/hooks")
+        self.hooks += ["hello", "postgres", "openshift-crds"]
+        plane = self.plane("hello", "postgres", "openshift-crds")
+        self.says(plane, "hello", "Applied")
+        self.has(plane, "hello", message=f"Hello from {plane} in {plane}-system")
+        self.says(plane, "postgres", "InvalidTemplate", "PostgreSQL needs a password")
+        self.says(plane, "openshift-crds", "Applied")
+        self.assertIn("routes", self.host.kubectl("api-resources", "--api-group=route.openshift.io"))
+        labels = self.read("controlplane", plane)["metadata"]["labels"]
+        self.assertEqual(labels, {"mylabelkey": "mylabelvalue", "kflex.kubestellar.io/flavor": "openshift"})
+        self.plane("hello", {"hookName": "postgres", "vars": {"PASSWORD": "p4ss-w0rd"}})
+        self.says(plane, "postgres", "ObjectsNotReady", "StatefulSet postgres")
+        secret = self.get(plane, "secret", "postgres")
+        self.assertEqual(base64.b64decode(secret["data"]["password"]), b"p4ss-w0rd")
+        crd = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/routes.route.openshift.io"
+        wait(10, "the definitions are gone", lambda: not self.world.rest.call("GET", crd))
 
     # ---- kinds and rights ----
 
