@@ -375,19 +375,21 @@ def review(account, verb, resource, *more):
     """The SubjectAccessReview that these words, as `kubectl auth can-i` takes them, stand for."""
     what, _, name = resource.partition("/")
     what, _, group = what.partition(".")
+    group = "" if group == "core" else group or GROUPS.get(what, "")
     more = list(more)
     namespace = more[more.index("-n") + 1] if "-n" in more else ""
     sub = next((word.partition("=")[2] for word in more if word.startswith("--subresource=")), "")
     return {"apiVersion": "authorization.k8s.io/v1", "kind": "SubjectAccessReview", "spec": {
         "user": user(account), "groups": ["system:serviceaccounts", "system:serviceaccounts:" + account.split(":")[0], "system:authenticated"],
-        "resourceAttributes": {"verb": verb, "group": group or GROUPS.get(what, ""), "resource": what, "subresource": sub, "name": name,
+        "resourceAttributes": {"verb": verb, "group": group, "resource": what, "subresource": sub, "name": name,
                                "namespace": namespace}}}
 
 
 def question(right, name):
     """The words that `kubectl auth can-i` would take."""
     resource, _, sub = right.resource.partition("/")
-    words = [right.verb, resource + (f".{right.group}" if right.group else "") + ("" if name == "*" else f"/{name}")]
+    group = right.group or ("core" if GROUPS.get(resource) else "")  # one name in two groups
+    words = [right.verb, resource + (f".{group}" if group else "") + ("" if name == "*" else f"/{name}")]
     words += [f"--subresource={sub}"] if sub else []
     return words + (["-A"] if right.where == CLUSTER else ["-n", right.where])
 
