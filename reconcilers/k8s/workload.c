@@ -27,7 +27,7 @@ static const profile_t profiles[] = {
     /* A ratio, and no GOMEMLIMIT: with a soft limit instead the server starts a little quicker (1.9 instead of 2.4 s of
      * CPU), but once what lives comes close to the limit (10,000 objects, or some dozens of CustomResourceDefinitions)
      * the collector never rests: an idle plane then took from a sixth to a half of a core. */
-    [KFX_PROFILE_DEFAULT] = {.apiserver_gogc = "40",
+    [KFX_PROFILE_DEFAULT] = {.apiserver_gogc = "38",
                              .apiserver_memory = "1Gi",
                              .kine_gogc = "25",
                              .kine_memory = "256Mi",
