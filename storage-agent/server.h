@@ -1,12 +1,20 @@
 /* storage-agent/server.h: one Postgres server of the pool: where it is, how we log in, and what it must be like.
  *
  * The pool is the server that KubeFlex brings (bootstrap.h) and whatever Secrets of namespace kubeflex-storage carry
- * the label kflex.kubestellar.org/storage-pool=postgres. The Secret's name is the server's; its keys: host, port as the
- * agents reach it; port 5432 where it is left out dsn-host, dsn-port         as control planes reach it, through
- * PgBouncer for instance; the same where left out ca.crt                     verifies its certificate (verify-full)
- *   username, password         a role with CREATEDB and CREATEROLE that is no superuser
- *   admin-username, admin-password   optional: with them we make that role, and close what is open to PUBLIC
- *   max-databases              optional: no plane is put there that would be one more
+ * the label kflex.kubestellar.org/storage-pool=postgres. The Secret's name is the server's; its keys are
+ *
+ *   host, port: as the agents reach it; 5432 where the port is left out
+ *
+ *   dsn-host, dsn-port: as control planes reach it, if that is through another address
+ *
+ *   ca.crt: verifies its certificate (verify-full)
+ *
+ *   username, password: a role with CREATEDB and CREATEROLE that is no superuser
+ *
+ *   admin-username, admin-password (optional): with them we make that role, and close what is open to PUBLIC
+ *
+ *   max-databases (optional): no plane is put there that would be one more
+ *
  * A kfx_server_t is a value: whoever holds it owns it. Any thread.
  */
 #ifndef KFX_STORAGE_SERVER_H
