@@ -245,9 +245,12 @@ static int take_identity(const json_t *secret, const char *key, kfx_guest_identi
     kfx_kube_config_t *config = kfx_credentials_key(secret, key, NULL);
     bool whole = config && config->ca_pem && (config->token || (config->client_cert_pem && config->client_key_pem));
     kfx_guest_identity_clear(out);
-    if (whole)
-        *out = (kfx_guest_identity_t){KFX_STEAL(config->ca_pem), KFX_STEAL(config->client_cert_pem),
-                                      KFX_STEAL(config->client_key_pem), KFX_STEAL(config->token)};
+    if (whole) {
+        out->ca_pem = KFX_STEAL(config->ca_pem);
+        out->client_cert_pem = KFX_STEAL(config->client_cert_pem);
+        out->client_key_pem = KFX_STEAL(config->client_key_pem);
+        out->token = KFX_STEAL(config->token);
+    }
     kfx_kube_config_free(config);
     return whole ? 0 : 1;
 }
