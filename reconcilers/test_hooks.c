@@ -178,6 +178,8 @@ static void test_kinds(void **state)
     assert_true(kind.namespaced);
     assert_false(kfx_kinds_get(kinds, "apps/v1", "Scale", &kind));
     assert_false(kfx_kinds_get(kinds, "apps/v1beta1", "Deployment", &kind));
+    kfx_kinds_forget(kinds, "apps/v1");
+    assert_false(kfx_kinds_get(kinds, "apps/v1", "Deployment", &kind));
     kfx_kinds_destroy(&kinds);
 }
 

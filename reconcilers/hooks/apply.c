@@ -272,6 +272,10 @@ static int write_object(job_t *job)
             job->live = KFX_STEAL(apply->answer);
             return 0;
         }
+        if (code ==
+            KFX_E_NOT_FOUND) /* not the object, which would be made: what was known of its kind is out of date */
+            kfx_kinds_forget(job->hook->inside ? job->pass->inside_kinds : job->pass->kinds,
+                             kfx_json_str(job->object, "apiVersion"));
         /* What a Job or a Pod runs cannot be changed: the old one goes, and another one is made. */
         if (code != KFX_E_INVALID || !job->live || !runs_to_an_end(job->object) || tries)
             return failed(job, "apply", apply);

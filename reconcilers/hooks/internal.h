@@ -37,6 +37,8 @@ void kfx_kinds_destroy(kfx_kinds_t **self_p);
 bool kfx_kinds_get(kfx_kinds_t *self, const char *api_version, const char *kind, kfx_hook_kind_t *out);
 /* Takes an APIResourceList. */
 void kfx_kinds_put(kfx_kinds_t *self, const char *api_version, const json_t *list);
+/* A definition was removed or replaced: the version is asked for again. */
+void kfx_kinds_forget(kfx_kinds_t *self, const char *api_version);
 
 /* ---- objects.c: pure -------------------------------------------------------------------------------------------- */
 

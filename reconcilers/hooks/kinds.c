@@ -65,3 +65,10 @@ void kfx_kinds_put(kfx_kinds_t *self, const char *api_version, const json_t *lis
     json_object_set_new(self->versions, api_version, kinds);
     pthread_mutex_unlock(&self->lock);
 }
+
+void kfx_kinds_forget(kfx_kinds_t *self, const char *api_version)
+{
+    pthread_mutex_lock(&self->lock);
+    json_object_del(self->versions, api_version);
+    pthread_mutex_unlock(&self->lock);
+}

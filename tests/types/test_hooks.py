@@ -42,10 +42,13 @@ class Rest:
     def call(self, verb, path, body=None, content="application/json"):
         self.connection.request(verb, path, json.dumps(body) if body is not None else None, {"Content-Type": content})
         answer = self.connection.getresponse()
-        found = json.loads(answer.read())
-        if answer.status >= 300 and answer.status != 404:
+        text = answer.read()
+        if answer.status == 404:  # of a path that is not served at all it is no JSON
+            return None
+        found = json.loads(text)
+        if answer.status >= 300:
             raise AssertionError(f"{verb} {path}: {found.get('message')}")
-        return None if answer.status == 404 else found
+        return found
 
 
 class HookWorld(World):
@@ -555,6 +558,14 @@ class Hooks(unittest.TestCase):
         plane = self.plane(hook)
         self.applied(plane, 20)
         self.assertIsNotNone(self.world.rest.call("GET", f"/apis/{group}/v1/namespaces/{plane}-system/things/t"))
+        # Another definition of the kind: its path is another one.
+        crd["metadata"]["name"], crd["spec"]["names"]["plural"] = f"thingies.{group}", "thingies"
+        self.kubectl_apply({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": {"name": self.number},
+                            "rules": [{"apiGroups": [group], "resources": ["*"], "verbs": ["*"]}]})
+        self.hook(crd, {"apiVersion": f"{group}/v1", "kind": "Thing", "metadata": {"name": "t"}})
+        wait(20, "the new definition", lambda: self.read("customresourcedefinition", f"thingies.{group}"))
+        self.delete("customresourcedefinition", f"things.{group}")  # one group has one definition of a kind
+        wait(60, "the object of the new definition", lambda: self.world.rest.call("GET", f"/apis/{group}/v1/namespaces/{plane}-system/thingies/t"))
         self.host.kubectl("delete", "clusterrole,clusterrolebinding", self.number)
 
     def test_no_token_in_messages(self):
