@@ -13,6 +13,7 @@ static const kfx_wire_field_t child_fields[] = {
     CHILD(kind, "k", KFX_WIRE_TEXT),        CHILD(name, "n", KFX_WIRE_TEXT),    CHILD(uid, "u", KFX_WIRE_TEXT),
     CHILD(rv, "v", KFX_WIRE_TEXT),          CHILD(hash, "h", KFX_WIRE_TEXT),    CHILD(ready, "r", KFX_WIRE_BOOL),
     CHILD(terminating, "t", KFX_WIRE_BOOL), CHILD(drifted, "d", KFX_WIRE_BOOL), CHILD(owned, "o", KFX_WIRE_BOOL),
+    CHILD(rolling, "p", KFX_WIRE_BOOL),     CHILD(stuck, "s", KFX_WIRE_BOOL),
 };
 
 static const kfx_wire_field_t digest_fields[] = {
@@ -22,6 +23,8 @@ static const kfx_wire_field_t digest_fields[] = {
     KFX_WIRE(kfx_digest_t, postgres_server, "postgresServer", KFX_WIRE_TEXT),
     KFX_WIRE(kfx_digest_t, rotate, "rotate", KFX_WIRE_TEXT),
     KFX_WIRE(kfx_digest_t, hooks, "hooks", KFX_WIRE_TEXT),
+    KFX_WIRE(kfx_digest_t, place, "place", KFX_WIRE_BOOL),
+    KFX_WIRE(kfx_digest_t, awaited, "awaited", KFX_WIRE_TEXT),
 };
 
 #define CHILDREN "children"

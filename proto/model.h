@@ -29,6 +29,9 @@
 /* On what a PostCreateHook made: the hook's name. */
 #define KFX_ANNOTATION_HOOK "kflex.kubestellar.org/hook"
 #define KFX_FIELD_MANAGER_HOOKS "kubeflex" /* of hooks' objects, as the Go implementation has it */
+/* "true" on a ControlPlane that is being deleted: it goes although something of it cannot be removed. */
+#define KFX_ANNOTATION_FORCE "kflex.kubestellar.org/force-delete"
+#define KFX_FORCE_HINT "annotation " KFX_ANNOTATION_FORCE "=true lets the control plane go without that"
 #define KFX_ANNOTATION_EPOCH "kflex.kubestellar.org/epoch"
 #define KFX_FIELD_MANAGER_PREFIX "kubeflex-" /* followed by the plane's uid */
 

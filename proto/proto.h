@@ -103,7 +103,9 @@ typedef struct {
     char uid[KFX_UID_SIZE];
     char rv[32];   /* resourceVersion */
     char hash[32]; /* applied-hash annotation, "" if none */
-    bool ready;    /* workloads: available as desired; a Secret: always true */
+    bool ready;    /* workloads: a pod is available, be it an old one; a Secret: always true */
+    bool rolling;  /* workloads: their pods are being made or exchanged */
+    bool stuck;    /* and Kubernetes has given that up (ProgressDeadlineExceeded), for now */
     bool terminating;
     bool drifted; /* fields of ours changed hands since our last apply */
     bool owned;   /* has this uid's controller ownerReference */
@@ -119,6 +121,8 @@ typedef struct {
     /* A number for what was seen of the plane's PostCreateHooks and of the objects they made: another text means that
      * something about them changed. "" = it has none. */
     char hooks[20];
+    bool place;       /* its running pods may be exchanged now */
+    char awaited[96]; /* "uid/resourceVersion" of the Secret that the last result awaits; "" = it is not there */
     size_t count;
     kfx_child_t *children; /* fresh; kfx_digest_free */
 } kfx_digest_t;
@@ -180,6 +184,10 @@ typedef struct {
     kfx_hook_result_t hooks[KFX_HOOKS_MAX];
     size_t kind_count;
     kfx_kind_path_t kinds[KFX_KINDS_MAX];
+    bool wants_place; /* it goes on once its running pods may be exchanged: the watcher sends an EVENT then */
+    bool keeps_place; /* their exchange goes on */
+    /* "namespace/name" of a Secret elsewhere: an EVENT is sent with each change of it. Said again in each result. */
+    char awaits_secret[320];
 } kfx_result_t;
 
 /* Sets or replaces the condition of that type. Too long texts are cut; over KFX_CONDITIONS_MAX is dropped with a log.

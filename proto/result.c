@@ -43,6 +43,9 @@ static const kfx_wire_field_t result_fields[] = {
     KFX_WIRE(kfx_result_t, awaits_record, "awaitsRecord", KFX_WIRE_BOOL),
     KFX_WIRE(kfx_result_t, hooks_known, "hooksKnown", KFX_WIRE_BOOL),
     KFX_WIRE(kfx_result_t, hooks_completed, "hooksCompleted", KFX_WIRE_BOOL),
+    KFX_WIRE(kfx_result_t, wants_place, "wantsPlace", KFX_WIRE_BOOL),
+    KFX_WIRE(kfx_result_t, keeps_place, "keepsPlace", KFX_WIRE_BOOL),
+    RESULT(awaits_secret, "awaitsSecret"),
 };
 
 #define CONDITIONS "conditions"

@@ -78,6 +78,8 @@ static kfx_digest_t *full_digest(size_t count)
     kfx_digest_t *digest = kfx_xcalloc(1, sizeof(*digest));
     kfx_copy(digest->type, sizeof(digest->type), "k8s");
     digest->deleting = true;
+    digest->place = true;
+    kfx_copy(digest->awaited, sizeof(digest->awaited), "u-1/77");
     kfx_copy(digest->kubernetes_version, sizeof(digest->kubernetes_version), "v1.36.3");
     kfx_copy(digest->postgres_server, sizeof(digest->postgres_server), "east");
     kfx_copy(digest->rotate, sizeof(digest->rotate), "0123456789abcdef");
@@ -94,6 +96,8 @@ static kfx_digest_t *full_digest(size_t count)
         c->terminating = i % 3 == 0;
         c->drifted = i % 5 == 0;
         c->owned = true;
+        c->rolling = i % 7 == 0;
+        c->stuck = i % 11 == 0;
     }
     return digest;
 }
@@ -106,7 +110,8 @@ static void test_digest_round_trip(void **state)
     kfx_digest_t *back = kfx_digest_decode(frame, NULL);
     assert_non_null(back);
     assert_string_equal(back->type, "k8s");
-    assert_true(back->deleting);
+    assert_true(back->deleting && back->place);
+    assert_string_equal(back->awaited, "u-1/77");
     assert_string_equal(back->kubernetes_version, "v1.36.3");
     assert_string_equal(back->postgres_server, "east");
     assert_string_equal(back->rotate, "0123456789abcdef");
@@ -154,6 +159,9 @@ static kfx_result_t *full_result(void)
     kfx_copy(result->secret_key, sizeof(result->secret_key), "kubeconfig");
     kfx_copy(result->secret_in_cluster_key, sizeof(result->secret_in_cluster_key), "kubeconfig-incluster");
     result->awaits_record = true;
+    result->wants_place = true;
+    result->keeps_place = true;
+    kfx_copy(result->awaits_secret, sizeof(result->awaits_secret), "kubeflex-system/x1-bootstrap");
     return result;
 }
 

@@ -310,6 +310,8 @@ static void add_child(kfx_digest_t *digest, const json_t *object, const char *ui
     child->terminating = kfx_object_terminating(object);
     child->drifted = kfx_json_bool(object, false, "drifted") ||
                      (child->owned && !kfx_json_str(object, "metadata", "labels", KFX_LABEL_PLANE));
+    child->rolling = kfx_json_bool(object, false, "status", "rolling");
+    child->stuck = kfx_json_bool(object, false, "status", "stuck");
     bool workload = strcmp(child->kind, "Deployment") == 0 || strcmp(child->kind, "StatefulSet") == 0;
     child->ready = !workload || kfx_json_bool(object, false, "status", "ready");
 }

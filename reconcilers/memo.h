@@ -25,14 +25,17 @@ typedef struct {
     unsigned probe_failures; /* refused probes in a row */
     int64_t unready_ms;      /* since when (kfx_now_ms) the workload is seen without ready pods; 0: it is not */
     unsigned looks;          /* at its pods, since then */
-    int64_t helper_ms;       /* the same as unready_ms for the type's helper */
-    char service_rv[32];     /* the Service whose facts these are */
+    bool trouble;        /* when this process met the plane, its condition Ready named what was wrong with its pods */
+    int64_t helper_ms;   /* the same for the type's helper, or for pods that are exchanged */
+    char service_rv[32]; /* the Service whose facts these are */
     char cluster_ip[64];
     int node_port;
     char balancer[254]; /* address of its load balancer */
     char route_host[254];
     char route_rv[32];          /* the Route that said so */
     int64_t token_seconds;      /* spec.tokenExpirationSeconds */
+    char bootstrap[320];        /* "namespace/name" of its bootstrap Secret */
+    char bootstrap_done[96];    /* the digest's word about the last one that was used */
     int64_t bootstrap_seen;     /* generation for which a bootstrap Secret was looked for */
     char copy_hash[17];         /* applied-hash of the reconciler's own copy of the next Secret */
     char secret_hash[17];       /* applied-hash of the kubeconfig Secret that the next three are about */

@@ -150,6 +150,16 @@ void kfx_pods_trouble(const json_t *list, const char *ns, const char *kind, cons
     }
 }
 
+bool kfx_trouble_known(const char *reason)
+{
+    static const char *const reasons[] = {KFX_REASON_IMAGE, KFX_REASON_FAILING, KFX_REASON_UNSCHEDULABLE,
+                                          KFX_REASON_REFUSED};
+    for (size_t i = 0; i < KFX_COUNT(reasons); i++)
+        if (strcmp(reason, reasons[i]) == 0)
+            return true;
+    return false;
+}
+
 void kfx_deployment_trouble(const json_t *deployment, kfx_trouble_t *out)
 {
     size_t i;

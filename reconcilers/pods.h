@@ -21,6 +21,10 @@ typedef struct {
     char message[512];  /* what it is, and what to do */
 } kfx_trouble_t;
 
+#define KFX_READY_BUT "; but " /* between what works and the message of a trouble, where the plane is Ready */
+
+bool kfx_trouble_known(const char *reason); /* it is one of these */
+
 /* list: PodList of namespace ns; only pods of that workload (kind: Deployment or StatefulSet) count, and of those the
  * newest that is in trouble. Pure. */
 void kfx_pods_trouble(const json_t *list, const char *ns, const char *kind, const char *workload, kfx_trouble_t *out);

@@ -24,8 +24,11 @@
  * and again later, because no event of the workload tells that the cause is another one now. */
 #define LOOK_FIRST_MS 5000
 #define LOOK_CAP_MS 120000
-#define HELPER_MS 20000 /* the helper starts when the API server answers; it is looked at with the next live probe */
-#define REPROBE_MS 45000
+/* The helper starts when the API server answers, and new pods of that take their time; both are looked at with the next
+ * live probe. */
+#define HELPER_MS 20000
+/* A dead API server behind a pod that is ready is noticed within a minute: the longest pause and PROBE_LIMIT_MS. */
+#define REPROBE_MS 44000
 #define REPROBE_SPREAD 3 /* a third more or less, so that a fleet does not knock at once */
 
 static void not_ready_because(kfx_run_t *run, uint32_t retry_after_ms, const char *reason, const char *what)
@@ -62,6 +65,13 @@ static void find_trouble(kfx_run_t *run, const char *workload, kfx_trouble_t *ou
         kfx_deployment_trouble(get->answer, out);
 }
 
+/* From when on a trouble counts that this task meets first: one that the condition names already is looked at now, so
+ * that the condition goes on to name it. */
+static int64_t since(const kfx_memo_t *memo, int64_t now, int64_t patience)
+{
+    return memo->trouble ? now - patience : now;
+}
+
 /* The workload has no ready pod: why, once that has lasted. */
 static void explain(kfx_run_t *run)
 {
@@ -71,7 +81,7 @@ static void explain(kfx_run_t *run)
     snprintf(what, sizeof(what), "%s %s has no ready pod", kfx_type_workload_kind(run->rec->type),
              run->rec->type->workload);
     if (!memo->unready_ms)
-        memo->unready_ms = now;
+        memo->unready_ms = since(memo, now, LOOK_FIRST_MS);
     int64_t left = memo->unready_ms + LOOK_FIRST_MS - now;
     if (left > 0) {
         not_ready(run, (uint32_t)left, what);
@@ -89,19 +99,26 @@ static void explain(kfx_run_t *run)
         not_ready(run, again, what);
 }
 
-/* A plane that answers is Ready, but does half of its work where its controllers do not run. */
-static void helper_trouble(kfx_run_t *run, kfx_trouble_t *out)
+/* A plane that answers is Ready, but does half of its work where its controllers do not run, and stays as it was where
+ * its new pods do not start. */
+static void other_trouble(kfx_run_t *run, kfx_trouble_t *out)
 {
-    const char *helper = run->rec->type->helper;
-    const kfx_child_t *child = helper ? kfx_digest_child(run->digest, "Deployment", helper) : NULL;
+    const kfx_type_t *type = run->rec->type;
+    const char *names[] = {type->helper, type->workload}, *lame = NULL;
+    const char *kinds[] = {"Deployment", kfx_type_workload_kind(type)};
     int64_t now = kfx_now_ms();
+    for (size_t i = 0; i < KFX_COUNT(names) && !lame; i++) {
+        const kfx_child_t *child = names[i] ? kfx_digest_child(run->digest, kinds[i], names[i]) : NULL;
+        if (child && child->owned && (!child->ready || child->rolling))
+            lame = names[i];
+    }
     *out = (kfx_trouble_t){.reason = NULL};
-    if (!child || !child->owned || child->ready)
+    if (!lame)
         run->memo.helper_ms = 0;
     else if (!run->memo.helper_ms)
-        run->memo.helper_ms = now;
-    else if (now - run->memo.helper_ms >= HELPER_MS)
-        find_trouble(run, helper, out);
+        run->memo.helper_ms = since(&run->memo, now, HELPER_MS);
+    if (lame && now - run->memo.helper_ms >= HELPER_MS)
+        find_trouble(run, lame, out);
 }
 
 static uint32_t next_probe_ms(unsigned failures, uint32_t longest)
@@ -176,9 +193,9 @@ static void probe(kfx_run_t *run)
     run->memo.probe_failures = 0;
     run->memo.was_ready = true;
     kfx_trouble_t trouble;
-    helper_trouble(run, &trouble);
+    other_trouble(run, &trouble);
     kfx_result_condition(run->result, "Ready", true, "Available", "the API server answers%s%s",
-                         trouble.reason ? "; but " : "", trouble.message);
+                         trouble.reason ? KFX_READY_BUT : "", trouble.message);
     int64_t mean = type->reprobe_ms ? type->reprobe_ms : REPROBE_MS;
     uint32_t again = (uint32_t)kfx_random_between(mean - mean / REPROBE_SPREAD, mean + mean / REPROBE_SPREAD);
     if (run->result->outcome == KFX_OUTCOME_OK || run->result->outcome == KFX_OUTCOME_WAITING)
@@ -217,7 +234,7 @@ static bool workload_ready(kfx_run_t *run)
     return false;
 }
 
-void kfx_ready_evaluate(kfx_run_t *run)
+static void evaluate(kfx_run_t *run)
 {
     char what[512];
     if (!workload_ready(run))
@@ -228,4 +245,10 @@ void kfx_ready_evaluate(kfx_run_t *run)
         return;
     }
     probe(run);
+}
+
+void kfx_ready_evaluate(kfx_run_t *run)
+{
+    evaluate(run);
+    run->memo.trouble = false;
 }

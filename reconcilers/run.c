@@ -8,7 +8,7 @@
 #include "base/mem.h"
 #include "reconcilers/config_cache.h"
 #include "reconcilers/hooks/hooks.h"
-#include "reconcilers/rollouts.h"
+#include "reconcilers/pods.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -22,7 +22,6 @@ void kfx_reconciler_init(kfx_reconciler_t *rec, const kfx_type_t *type, const kf
     *rec = (kfx_reconciler_t){.ops = *ops, .type = type};
     rec->memos = kfx_memos_new(MEMOS_MAX);
     rec->configs = kfx_config_cache_new();
-    rec->rollouts = kfx_rollouts_new();
     rec->hooks = kfx_hooks_new(MEMOS_MAX);
 }
 
@@ -30,7 +29,6 @@ void kfx_reconciler_clear(kfx_reconciler_t *rec)
 {
     kfx_memos_destroy(&rec->memos);
     kfx_config_cache_destroy(&rec->configs);
-    kfx_rollouts_destroy(&rec->rollouts);
     kfx_hooks_destroy(&rec->hooks);
 }
 
@@ -104,17 +102,19 @@ static int not_ours(kfx_run_t *run)
     return kfx_verdict_set(&run->sync, KFX_OUTCOME_WAITING, 0, "", "the ControlPlane changed meanwhile");
 }
 
-static bool seen_ready(const json_t *plane)
+/* What another process found out about it last. */
+static void recall_ready(const json_t *plane, kfx_memo_t *memo)
 {
     size_t i;
     const json_t *condition;
     json_array_foreach (kfx_json_get(plane, "status", "conditions"), i, condition) {
         const char *type = kfx_json_str(condition, "type"), *reason = kfx_json_str(condition, "reason");
-        const char *status = kfx_json_str(condition, "status");
-        if (type && strcmp(type, "Ready") == 0)
-            return (status && strcmp(status, "True") == 0) || (reason && strcmp(reason, "Unavailable") == 0);
+        const char *status = kfx_json_str(condition, "status"), *message = kfx_json_str(condition, "message");
+        if (!type || strcmp(type, "Ready") != 0 || !status || !reason)
+            continue;
+        memo->was_ready = memo->was_ready || strcmp(status, "True") == 0 || strcmp(reason, "Unavailable") == 0;
+        memo->trouble = kfx_trouble_known(reason) || (message && strstr(message, KFX_READY_BUT));
     }
-    return false;
 }
 
 static bool has_hooks(const json_t *plane)
@@ -142,13 +142,14 @@ int kfx_run_read_plane(kfx_run_t *run)
         return not_ours(run);
     json_decref(run->plane);
     run->plane = json_incref(req->answer);
+    if (!run->memo.generation)
+        recall_ready(run->plane, &run->memo);
     run->memo.generation = kfx_json_int(run->plane, 0, "metadata", "generation");
     run->memo.token_seconds = kfx_json_int(run->plane, TOKEN_SECONDS, "spec", "tokenExpirationSeconds");
     copy_json(run->memo.spec_version, sizeof(run->memo.spec_version),
               kfx_json_str(run->plane, "spec", "kubernetesVersion"));
     copy_json(run->memo.status_version, sizeof(run->memo.status_version),
               kfx_json_str(run->plane, "status", "kubernetesVersion"));
-    run->memo.was_ready = run->memo.was_ready || seen_ready(run->plane);
     run->memo.waits = kfx_json_bool(run->plane, false, "spec", "waitForPostCreateHooks");
     run->memo.hooks = has_hooks(run->plane);
     return 0;
@@ -263,14 +264,15 @@ void kfx_reconciler_run(void *ctx, const kfx_task_t *task, kfx_result_t *result)
     run.owner = (kfx_owner_t){task->env.key, task->env.uid, run.ns};
     if (task->env.deleting || task->digest->deleting) {
         kfx_memos_forget(rec->memos, task->env.uid);
-        kfx_rollouts_leave(rec->rollouts, task->env.uid);
         kfx_hooks_forget(rec->hooks, task->env.uid);
         if (!rec->type->teardown || rec->type->teardown(&run) == 0)
             kfx_namespace_teardown(&run);
         result->outcome = run.sync.outcome;
         result->retry_after_ms = run.sync.retry_after_ms;
-        kfx_result_condition(result, "Synced", false, "Deleting", "%s",
-                             result->outcome == KFX_OUTCOME_GONE ? "" : run.sync.message);
+        if (result->outcome == KFX_OUTCOME_GONE)
+            kfx_result_condition(result, "Synced", false, "Deleting", "its Namespace is being deleted");
+        else
+            kfx_result_condition(result, "Synced", false, "Deleting", "%.380s; " KFX_FORCE_HINT, run.sync.message);
         kfx_result_condition(result, "Ready", false, "Deleting", "the control plane is being deleted");
     } else if (kfx_plane_name_check(task->env.key, &err)) {
         /* It had its finalizer before the rules on names were there, so it is served; but nothing is made for it. */

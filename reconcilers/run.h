@@ -40,7 +40,6 @@ typedef struct {
     const kfx_type_t *type;
     kfx_memos_t *memos;
     struct kfx_config_cache *configs;
-    struct kfx_rollouts *rollouts;
     struct kfx_hooks *hooks;
 } kfx_reconciler_t;
 

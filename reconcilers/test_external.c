@@ -85,16 +85,33 @@ static int teardown(void **state)
     return 0;
 }
 
+/* What the watcher would tell of the Secret that the last result awaits. */
+static void tell_awaited(world_t *w, kfx_digest_t *digest)
+{
+    char path[KFX_NAME_SIZE + 128];
+    const char *slash = strchr(w->result.awaits_secret, '/');
+    if (!slash)
+        return;
+    snprintf(path, sizeof(path), "/api/v1/namespaces/%.*s/secrets%s", (int)(slash - w->result.awaits_secret),
+             w->result.awaits_secret, slash);
+    const json_t *secret = kfx_fake_get(&w->api, path);
+    if (secret)
+        snprintf(digest->awaited, sizeof(digest->awaited), "%s/%s", kfx_json_str(secret, "metadata", "uid"),
+                 kfx_json_str(secret, "metadata", "resourceVersion"));
+}
+
 static void run_as(world_t *w, bool deleting)
 {
     kfx_task_t task = {.env = {.deleting = deleting}};
+    kfx_digest_t *digest = kfx_fake_digest(&w->api, "x1", UID);
+    tell_awaited(w, digest);
     task.env.generation = kfx_json_int(kfx_fake_get(&w->api, PLANE), 1, "metadata", "generation");
-    task.digest = kfx_fake_digest(&w->api, "x1", UID);
+    task.digest = digest;
     kfx_copy(task.env.key, sizeof(task.env.key), "x1");
     kfx_copy(task.env.uid, sizeof(task.env.uid), UID);
     w->result = (kfx_result_t){.outcome = KFX_OUTCOME_NONE};
     kfx_reconciler_run(&w->rec, &task, &w->result);
-    kfx_digest_free((kfx_digest_t *)(uintptr_t)task.digest);
+    kfx_digest_free(digest);
 }
 
 static void run_task(world_t *w)
@@ -152,7 +169,8 @@ static void test_life(void **state)
     run_task(w);
     assert_condition(w, "Synced", "False", "WaitingForBootstrap");
     assert_condition(w, "Ready", "False", "Creating");
-    assert_true(w->result.retry_after_ms > 0); /* no event tells of it */
+    assert_int_equal(w->result.retry_after_ms, 0); /* its creation is an event */
+    assert_string_equal(w->result.awaits_secret, "kubeflex-system/x1-bootstrap");
 
     bring_up(w);
     assert_condition(w, "Synced", "True", "ReconcileSuccess");
@@ -410,18 +428,35 @@ static void test_ready_follows_the_cluster(void **state)
     assert_null(kfx_fake_get(&w->api, BOOTSTRAP));
 }
 
-/* What a worker that died between the writing of the Secrets and the deletion left behind. */
+/* What a worker that died between the writing of the Secrets and the deletion left behind, and what is put there again
+ * while all is well: used once, and one that is refused is not asked of the cluster again and again. */
 static void test_leftover_bootstrap(void **state)
 {
     world_t *w = *state;
     bring_up(w);
     put_bootstrap(w, GOOD);
-    run_task(w);
-    assert_non_null(kfx_fake_get(&w->api, BOOTSTRAP)); /* nothing makes us look while all is well … */
     restart(w);
-    run_task(w); /* … but the next process does */
+    w->result.awaits_secret[0] = '\0'; /* and of the watcher too: it is told only afterwards */
+    run_task(w);
     assert_null(kfx_fake_get(&w->api, BOOTSTRAP));
     assert_condition(w, "Ready", "True", "Available");
+    assert_int_equal(w->cluster.tokens, 2);
+
+    put_bootstrap(w, GOOD);
+    run_task(w);
+    assert_null(kfx_fake_get(&w->api, BOOTSTRAP));
+    assert_int_equal(w->cluster.tokens, 3);
+    run_task(w);
+    assert_int_equal(w->cluster.tokens, 3);
+
+    put_bootstrap(w, "x");
+    run_task(w);
+    assert_condition(w, "Synced", "False", "BootstrapRefused");
+    assert_string_equal(w->result.awaits_secret, "kubeflex-system/x1-bootstrap");
+    kfx_fake_delete(&w->api, BOOTSTRAP);
+    run_task(w);
+    assert_condition(w, "Synced", "True", "ReconcileSuccess");
+    assert_int_equal(w->cluster.tokens, 3);
 }
 
 static void test_outside_address(void **state)

@@ -340,7 +340,10 @@ static void test_bound_tokens(void **state)
 {
     world_t *w = *state;
     set_config(w, "hostTokens", "bound");
-    kfx_fake_put(&w->api, NS "/configmaps",
+    run_task(w); /* a cluster that publishes its authority nowhere */
+    assert_condition(w, "Synced", "False", "ReconcileError");
+    assert_int_equal(w->result.outcome, KFX_OUTCOME_RETRY);
+    kfx_fake_put(&w->api, "/api/v1/namespaces/" KFX_SYSTEM_NAMESPACE "/configmaps",
                  json_pack("{s:s, s:{s:s}, s:{s:s}}", "kind", "ConfigMap", "metadata", "name", "kube-root-ca.crt",
                            "data", "ca.crt", CA));
     run_task(w);

@@ -66,7 +66,7 @@ static void test_life(void **state)
     run_task(w);
     assert_condition(w, "Ready", "True", "Available");
     assert_int_equal(w->result.outcome, KFX_OUTCOME_OK);
-    assert_in_range(w->result.retry_after_ms, 30000, 60000);
+    assert_in_range(w->result.retry_after_ms, 29000, 59000);
     assert_string_equal(w->api.probe_host, "cp1.cp1-system.svc.cluster.local");
 
     w->api.probe_rc = -1;

@@ -3,7 +3,6 @@
 #include "base/codec.h"
 #include "base/json.h"
 #include "base/mem.h"
-#include "reconcilers/rollouts.h"
 #include "reconcilers/world.h"
 
 #include <setjmp.h>
@@ -116,7 +115,7 @@ static void test_bad_config_while_running(void **state)
     assert_condition(w, "Ready", "True", "Available");
     assert_string_equal(w->result.secret_name, "admin-kubeconfig");
     assert_int_equal(w->result.written_count, 0);
-    assert_in_range(w->result.retry_after_ms, 30000, 60000); /* the next probe */
+    assert_in_range(w->result.retry_after_ms, 29000, 59000); /* the next probe */
     w->api.probe_rc = -1;
     run_task(w);
     assert_condition(w, "Ready", "False", "Unavailable");
@@ -142,34 +141,43 @@ static void test_config_change_without_effect(void **state)
     assert_int_equal(kfx_fake_count(&w->api, "/"), 1);
 }
 
+/* Running pods are exchanged with a place only, and the place is kept while that goes on: by what the digest shows, so
+ * that it is the same for another worker. */
 static void test_rollout_waits_for_its_turn(void **state)
 {
     world_t *w = *state;
-    uint32_t retry;
-    char uid[16];
-    bring_up(w);
-    for (int i = 0; i < KFX_ROLLOUTS_MAX; i++) {
-        snprintf(uid, sizeof(uid), "other-%d", i);
-        assert_true(kfx_rollouts_enter(w->rec.rollouts, uid, kfx_now_ms(), &retry));
-    }
+    kfx_ops_t ops = kfx_fake_ops(&w->api);
+    w->no_place = true;
+    bring_up(w); /* first pods need none */
+    assert_condition(w, "Synced", "True", "ReconcileSuccess");
+    assert_false(w->result.wants_place || w->result.keeps_place);
     set_config(w, "resourceProfile", "small");
     kfx_fake_forget_log(&w->api);
     run_task(w);
-    assert_condition(w, "Synced", "False", "RolloutQueued");
+    assert_true(w->result.wants_place && !w->result.keeps_place);
+    assert_null(condition(w, "Synced"));               /* the watcher says whether it has to wait */
     assert_condition(w, "Ready", "True", "Available"); /* the pods run on */
     assert_int_equal(w->result.outcome, KFX_OUTCOME_WAITING);
-    assert_in_range(w->result.retry_after_ms, 1, KFX_ROLLOUT_RETRY_MAX_MS);
+    assert_in_range(w->result.retry_after_ms, 29000, 59000); /* no timer but the next probe's */
     assert_int_equal(kfx_fake_count(&w->api, "APPLY"), 0);
-    kfx_rollouts_leave(w->rec.rollouts, "other-0");
+
+    w->no_place = false;
     run_task(w);
     assert_condition(w, "Synced", "True", "ReconcileSuccess");
     assert_int_equal(kfx_fake_count(&w->api, "APPLY"), 2);
-    set_ready(w, false);
-    run_task(w); /* keeps its place until the new pod is ready */
-    assert_false(kfx_rollouts_enter(w->rec.rollouts, "other-0", kfx_now_ms(), &retry));
-    set_ready(w, true);
+    assert_true(w->result.keeps_place && !w->result.wants_place);
+    kfx_json_put(kfx_fake_get(&w->api, DEPLOYMENT), json_true(), "status", "rolling");
+    kfx_reconciler_clear(&w->rec); /* its worker dies; another one goes on */
+    kfx_reconciler_init(&w->rec, kfx_type_lookup("k8s"), &ops);
     run_task(w);
-    assert_true(kfx_rollouts_enter(w->rec.rollouts, "other-0", kfx_now_ms(), &retry));
+    assert_true(w->result.keeps_place);
+    assert_condition(w, "Ready", "True", "Available"); /* the old pod answers */
+    kfx_json_put(kfx_fake_get(&w->api, DEPLOYMENT), json_true(), "status", "stuck");
+    run_task(w);
+    assert_false(w->result.keeps_place || w->result.wants_place);
+    kfx_json_put(kfx_fake_get(&w->api, DEPLOYMENT), json_pack("{s:b}", "ready", 1), "status");
+    run_task(w);
+    assert_false(w->result.keeps_place || w->result.wants_place);
 }
 
 static void test_openshift_without_routes(void **state)

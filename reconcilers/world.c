@@ -66,6 +66,7 @@ void run_named(world_t *w, const char *name, const char *uid, bool deleting)
     kfx_copy(task.env.key, sizeof(task.env.key), name);
     kfx_copy(task.env.uid, sizeof(task.env.uid), uid);
     digest->deleting = deleting;
+    digest->place = !w->no_place;
     task.digest = digest;
     w->result = (kfx_result_t){.outcome = KFX_OUTCOME_NONE};
     kfx_reconciler_run(&w->rec, &task, &w->result);

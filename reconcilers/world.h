@@ -15,6 +15,7 @@ typedef struct {
     kfx_result_t result; /* of the last task */
     const char *hide;    /* path of an object that the digest misses */
     const char *vanish;  /* of one that goes while the digest is on its way */
+    bool no_place;       /* the watcher gives it no place for exchanging pods */
 } world_t;
 
 /* Of cmocka: *state is a world_t with the ControlPlane and a right kubeflex-config. */

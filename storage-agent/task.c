@@ -37,7 +37,8 @@ void kfx_storage_failed(const kfx_storage_job_t *job, const kfx_error_t *err, bo
         return; /* nothing to tell: whoever goes on will */
     if (err->code == KFX_E_INVALID)
         result->outcome = KFX_OUTCOME_WAITING; /* repeating cannot help; a change of the object will */
-    kfx_result_condition(result, "StorageReady", false, down ? "PostgresUnavailable" : "StorageError", "%s", err->msg);
+    kfx_result_condition(result, "StorageReady", false, down ? "PostgresUnavailable" : "StorageError", "%.380s%s",
+                         err->msg, job->deleting ? "; " KFX_FORCE_HINT : "");
     kfx_log_warn("storage task failed", "plane", job->plane, "uid", job->uid, "error", err->msg, "code",
                  kfx_code_name(err->code), NULL);
 }

@@ -93,3 +93,14 @@ void kfx_announce_deleting(kfx_watcher_t *self, const kfx_plane_t *plane)
 {
     emit(self, plane, &(kfx_announcement_t){"Normal", "Deleting", "deletion began"}, "Delete");
 }
+
+void kfx_announce_forced(kfx_watcher_t *self, const kfx_plane_t *plane, const char *service)
+{
+    char text[256];
+    snprintf(
+        text, sizeof text,
+        "let go because of its annotation force-delete, though %s did not confirm that nothing is left: look for %s",
+        service,
+        strcmp(service, KFX_SERVICE_STORAGE) == 0 ? "its database and roles (docs/operations.md)" : "its Namespace");
+    emit(self, plane, &(kfx_announcement_t){"Warning", "DeletionForced", text}, "Delete");
+}

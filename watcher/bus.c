@@ -4,6 +4,7 @@
 #include "base/mem.h"
 #include "bus/keyfetch.h"
 #include "watcher/hooks.h"
+#include "watcher/intern.h"
 #include "watcher/merge.h"
 #include "watcher/watcher.h"
 
@@ -41,6 +42,14 @@ kfx_state_t kfx_bus_outage(const kfx_watcher_t *self, const char *service)
         return kfx_now_ms() - s->since >= self->opts.outage_ms ? s->state : KFX_STATE_UP;
     }
     return KFX_STATE_UP;
+}
+
+bool kfx_bus_away(const kfx_watcher_t *self, const char *service)
+{
+    for (size_t i = 0; i < self->service_count; i++)
+        if (strcmp(self->services[i].name, service) == 0)
+            return self->services[i].state != KFX_STATE_UP;
+    return false;
 }
 
 const char *kfx_bus_why(const kfx_watcher_t *self, const char *service)
@@ -150,6 +159,10 @@ static void take_verdict(kfx_watcher_t *self, kfx_plane_t *plane, kfx_view_t *vi
     view->awaits = result->awaits_record;
     if (env->outcome == KFX_OUTCOME_GONE && plane->deleting)
         view->gone = true;
+    if (strcmp(env->service, KFX_SERVICE_STORAGE) == 0)
+        return;
+    kfx_places_result(&self->places, plane, result);
+    kfx_intern_set(&plane->awaits, result->awaits_secret[0] ? result->awaits_secret : NULL);
 }
 
 static void on_done(void *ctx, const kfx_envelope_t *env, const kfx_result_t *result)

@@ -2,6 +2,7 @@
 
 #include "base/log.h"
 #include "base/mem.h"
+#include "watcher/sender.h"
 
 static void add_config(kfx_digest_t *digest, const kfx_config_seen_t *config)
 {
@@ -26,6 +27,9 @@ kfx_digest_t *kfx_plane_digest(const kfx_plane_t *plane, const char *service, co
 
     if (plane->hooks_view && strcmp(service, KFX_SERVICE_STORAGE) != 0)
         snprintf(digest->hooks, sizeof digest->hooks, "%016llx", (unsigned long long)plane->hooks_view);
+    digest->place = kfx_sender_place(plane, service);
+    if (plane->awaited && strcmp(service, KFX_SERVICE_STORAGE) != 0)
+        kfx_copy(digest->awaited, sizeof digest->awaited, plane->awaited);
 
     size_t count = 1;
     for (const kfx_tracked_t *c = plane->children; c; c = c->next)
@@ -48,6 +52,7 @@ kfx_digest_t *kfx_plane_digest(const kfx_plane_t *plane, const char *service, co
         kfx_copy(out->rv, sizeof out->rv, c->rv);
         kfx_copy(out->hash, sizeof out->hash, c->hash);
         out->ready = c->ready;
+        out->rolling = c->rolling;
         out->terminating = c->terminating;
         out->drifted = c->drifted;
         out->owned = kfx_child_owned(plane, c);

@@ -26,6 +26,8 @@ static void forget_session(void *ctx, kfx_plane_t *plane)
         kfx_verdict_free(&view->held);
         memset(view, 0, sizeof *view);
     }
+    plane->has_place = plane->place_idle = false;
+    plane->place_turn = 0;
     plane->fails = 0;
     plane->retry_at = 0;
 }

@@ -87,6 +87,7 @@ static int serve(kfx_watcher_t *self, kfx_error_t *err)
     zloop_reader(self->loop, kfx_mailbox_sock(self->mailbox), on_mail, self);
     zloop_timer(self->loop, BEAT_MS, 0, on_beat, self);
     kfx_watcher_ready(self);
+    self->awaited = kfx_awaited_new(self);
     kfx_watches_start(self);
     kfx_leader_start(self);
 
@@ -95,6 +96,7 @@ static int serve(kfx_watcher_t *self, kfx_error_t *err)
     self->stop = true;
     kfx_leader_stop(self);
     kfx_watches_stop(&self->watches);
+    kfx_awaited_destroy(&self->awaited);
     kfx_events_destroy(&self->events);
     zloop_reader_end(self->loop, kfx_mailbox_sock(self->mailbox));
     kfx_mailbox_destroy(&self->mailbox);

@@ -61,7 +61,7 @@ static int64_t observed(const kfx_merge_t *in, int64_t current)
     int64_t least = INT64_MAX;
     for (size_t i = 0; i < in->services; i++) {
         const kfx_verdict_t *v = in->plane->views[i].verdict;
-        int64_t seen = v ? v->generation : current;
+        int64_t seen = v && !(v->early && in->plane->has_place) ? v->generation : current;
         least = seen < least ? seen : least;
     }
     return least;
@@ -155,6 +155,7 @@ kfx_verdict_t *kfx_verdict_new(const kfx_envelope_t *env, const kfx_result_t *re
     self->seq = env->seq;
     self->lease = env->lease;
     self->task = env->task;
+    self->early = result->wants_place;
     kfx_cond_t conds[KFX_CONDITIONS_MAX];
     kfx_hook_state_t hooks[KFX_HOOKS_MAX];
     kfx_status_t value = {.version = or_null(result->kubernetes_version),

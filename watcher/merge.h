@@ -8,7 +8,7 @@
 
 #include "watcher/planes.h"
 
-#define KFX_NOTES_MAX 4
+#define KFX_NOTES_MAX 5
 
 /* A condition that the watcher says itself, with status "False". It goes before what a service said. */
 typedef struct {

@@ -60,6 +60,8 @@ static void clear_promises(kfx_plane_t *plane)
 static void free_plane(kfx_plane_t *plane)
 {
     kfx_plane_forget(plane);
+    kfx_unintern(plane->awaits_counted);
+    kfx_unintern(plane->awaited);
     while (plane->children) {
         kfx_tracked_t *next = plane->children->next;
         free_child(plane->children);
@@ -158,7 +160,7 @@ void kfx_plane_kept(kfx_plane_t *plane)
 void kfx_plane_forget(kfx_plane_t *plane)
 {
     clear_views(plane);
-    plane->present = plane->deleting = plane->finalizer = plane->timed = plane->retyped = false;
+    plane->present = plane->deleting = plane->forced = plane->finalizer = plane->timed = plane->retyped = false;
     kfx_intern_set(&plane->uid, NULL);
     kfx_intern_set(&plane->type, NULL);
     kfx_intern_set(&plane->finalizers, NULL);
@@ -170,6 +172,9 @@ void kfx_plane_forget(kfx_plane_t *plane)
     plane->fails = 0;
     plane->retry_at = plane->patient = 0;
     kfx_plane_kept(plane);
+    kfx_intern_set(&plane->awaits, NULL);
+    plane->has_place = plane->place_idle = false;
+    plane->place_turn = 0;
     free(plane->status);
     plane->status = NULL;
 }
@@ -186,6 +191,7 @@ bool kfx_plane_update(kfx_plane_t *plane, kfx_seen_plane_t *seen)
     }
     plane->present = true;
     plane->deleting = seen->deleting;
+    plane->forced = seen->forced;
     plane->finalizer = seen->finalizer;
     plane->generation = seen->generation;
     kfx_copy(plane->rotate, sizeof plane->rotate, seen->rotate);
@@ -246,12 +252,14 @@ uint32_t kfx_child_view(const kfx_plane_t *plane, const kfx_tracked_t *child)
     h = mix(h, child->hash);
     if (version_matters(child))
         h = mix(h, child->rv);
-    char flags[6] = {child->ready ? 'r' : '-',
-                     child->terminating ? 't' : '-',
-                     child->drifted ? 'd' : '-',
-                     kfx_child_owned(plane, child) ? 'o' : '-',
-                     child->hook && child->failed ? 'f' : '\0',
-                     '\0'};
+    char flags[] = {child->ready ? 'r' : '-',
+                    child->terminating ? 't' : '-',
+                    child->drifted ? 'd' : '-',
+                    kfx_child_owned(plane, child) ? 'o' : '-',
+                    child->rolling ? 'p' : '-',
+                    child->stuck ? 's' : '-',
+                    child->hook && child->failed ? 'f' : '\0',
+                    '\0'};
     h = mix(h, flags);
     uint32_t view = (uint32_t)(h ^ (h >> 32));
     return ((view | 2) & ~1u) | (child->ready ? 1 : 0);
@@ -272,12 +280,17 @@ static uint64_t promise_id(const char *kind, const char *name, const char *uid, 
     return mix(mix(mix(mix(14695981039346656037u, kind), name), uid), cut);
 }
 
-/* Ready is news even for the one who wrote it; so is what somebody else has done to it since. */
+/* That all its pods are there is news even for the one who wrote it; so is what somebody else has done to it since. */
 bool kfx_child_plain(const kfx_plane_t *plane, const kfx_tracked_t *child)
 {
-    bool workload = strcmp(child->kind, "Deployment") == 0 || strcmp(child->kind, "StatefulSet") == 0 ||
-                    strcmp(child->kind, "Job") == 0;
-    return kfx_child_owned(plane, child) && !child->terminating && !child->drifted && !(workload && child->ready);
+    bool workload = strcmp(child->kind, "Deployment") == 0 || strcmp(child->kind, "StatefulSet") == 0;
+    bool over = workload ? !child->rolling || child->stuck : child->ready && strcmp(child->kind, "Job") == 0;
+    return kfx_child_owned(plane, child) && !child->terminating && !child->drifted && !over;
+}
+
+bool kfx_child_risen(const kfx_tracked_t *child, size_t service)
+{
+    return child->ready && child->told[service] && !(child->told[service] & 1);
 }
 
 /* The watch shows what a service reported as written, at that resourceVersion or a later one. */
@@ -290,8 +303,8 @@ static void match_write(kfx_plane_t *plane, kfx_tracked_t *child, size_t service
     }
     if (!kfx_child_plain(plane, child) || (!exact && version_matters(child)))
         return;
-    if (!exact && (child->told[service] & 1) && !child->ready)
-        return; /* it was ready and is no more, and that came after the write */
+    if (!exact && child->told[service] && (child->told[service] & 1) != child->ready)
+        return; /* it has become ready, or is so no more, and that came after the write */
     uint32_t view = kfx_child_view(plane, child);
     if (child->told[service] == view)
         return;
@@ -369,6 +382,8 @@ void kfx_plane_child_update(kfx_plane_t *plane, const kfx_seen_child_t *seen)
     child->ready = seen->ready;
     child->failed = seen->failed;
     child->hook = seen->hook;
+    child->rolling = seen->rolling;
+    child->stuck = seen->stuck;
     child->terminating = seen->terminating;
     child->fields = seen->fields;
     /* Another applied-hash is another write of ours. At first sight there is nothing to compare with: then somebody

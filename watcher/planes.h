@@ -19,6 +19,8 @@ typedef struct kfx_tracked {
     char rv[KFX_SEEN_RV_SIZE];
     char hash[KFX_HASH_SIZE];
     bool ready : 1;
+    bool rolling : 1;
+    bool stuck : 1;
     bool terminating : 1;
     bool fresh : 1; /* seen by the list that is going on */
     bool drifted : 1;
@@ -43,6 +45,7 @@ typedef struct {
     int64_t generation;
     uint64_t epoch, seq, lease, task; /* of the DONE, for its ACK */
     bool acked;
+    bool early;         /* what it saw is not done yet: it asks for a place first */
     kfx_status_t *says; /* conditions (without times), version, secretRef; owned */
 } kfx_verdict_t;
 
@@ -54,12 +57,14 @@ typedef struct {
     uint64_t sent_seq;      /* of the last EVENT of this leadership, 0: none */
     uint64_t done_seq;      /* of the last DONE for it */
     int64_t told_generation;
-    uint32_t told_config; /* kubeflex-config as the service knows it */
-    uint32_t told_record; /* status.kubernetesVersion and .postgresServer likewise */
-    uint32_t told_rotate; /* the annotation that asks for a new password */
-    uint64_t told_hooks;  /* hooks_view likewise */
-    bool told : 1;        /* an EVENT was sent in this session of the bus */
+    uint32_t told_config;  /* kubeflex-config as the service knows it */
+    uint32_t told_record;  /* status.kubernetesVersion and .postgresServer likewise */
+    uint32_t told_rotate;  /* the annotation that asks for a new password */
+    uint64_t told_hooks;   /* hooks_view likewise */
+    uint32_t told_awaited; /* the Secret that it awaits */
+    bool told : 1;         /* an EVENT was sent in this session of the bus */
     bool told_deleting : 1;
+    bool told_place : 1; /* as the digest of the last EVENT had it */
     bool lost_child : 1; /* a child it knew is gone */
     bool lag : 1;        /* the bus's copy of the digest misses what the service itself wrote */
     bool again : 1;      /* the bus will run it again by its clock, with the digest it has */
@@ -75,6 +80,7 @@ typedef struct kfx_plane {
     /* The ControlPlane; valid while present. */
     bool present : 1;
     bool deleting : 1;
+    bool forced : 1; /* it may go although something of it cannot be removed */
     bool finalizer : 1;
     bool fresh : 1; /* seen by the list that is going on */
     bool dirty : 1; /* queued for a step */
@@ -97,6 +103,16 @@ typedef struct kfx_plane {
     kfx_tracked_t *children;
     kfx_promise_t *promises;
     kfx_view_t views[KFX_SERVICES_MAX]; /* in the order of kfx_type_services */
+
+    /* places.h */
+    bool has_place : 1;   /* its running pods may be exchanged */
+    bool place_idle : 1;  /* but its task fails */
+    bool takes_place : 1; /* as it is counted */
+    bool wants_place : 1;
+    const char *awaits;         /* interned "namespace/name" of a Secret elsewhere (awaited.h), or NULL */
+    const char *awaits_counted; /* the same as that module knows it */
+    const char *awaited;        /* interned "uid/resourceVersion" of it; NULL: it is not there */
+    uint64_t place_turn;        /* when it began to wait; 0: its reconciler asks for no place */
 
     kfx_op_t op;      /* the one write (or read) that is on its way */
     unsigned fails;   /* of writes in a row */
@@ -149,8 +165,10 @@ void kfx_plane_unsettle(kfx_plane_t *plane);
 /* What a service reported as written: an echo of it is no news for that service. */
 void kfx_plane_wrote(kfx_plane_t *plane, size_t service, const kfx_written_t *written);
 
-/* The object is ours, unharmed and, if a workload, not ready: as a write of ours leaves it. */
+/* The object is ours, unharmed and, if a workload, without all of its pods yet: as a write of ours leaves it. */
 bool kfx_child_plain(const kfx_plane_t *plane, const kfx_tracked_t *child);
+/* It is ready and was not when the service was told of it last. */
+bool kfx_child_risen(const kfx_tracked_t *child, size_t service);
 /* Has this plane's controller ownerReference. */
 bool kfx_child_owned(const kfx_plane_t *plane, const kfx_tracked_t *child);
 /* A number for what a service can see of the object; never 0, and odd where the object is ready. */

@@ -61,6 +61,8 @@ kfx_seen_plane_t *kfx_reduce_plane(const json_t *object)
     copy_text(self->type, sizeof self->type, object, "spec", "type");
     read_rotate(object, self->rotate);
     self->generation = kfx_json_int(object, 0, "metadata", "generation");
+    const char *force = kfx_json_str(object, "metadata", "annotations", KFX_ANNOTATION_FORCE);
+    self->forced = force && strcmp(force, "true") == 0;
     self->deleting = kfx_json_str(object, "metadata", "deletionTimestamp") != NULL;
 
     const json_t *list = kfx_json_get(object, "metadata", "finalizers");
@@ -149,13 +151,41 @@ static void read_fields(const json_t *object, kfx_seen_child_t *self)
     self->touched = their_time >= 0 && their_time >= our_time;
 }
 
-static bool deployment_ready(const json_t *o)
+static bool is_workload(const char *kind)
+{
+    return strcmp(kind, "Deployment") == 0 || strcmp(kind, "StatefulSet") == 0;
+}
+
+/* It answers as long as any pod of it is available, an old one too while pods are exchanged. */
+static bool workload_ready(const json_t *o)
+{
+    return kfx_json_int(o, 1, "spec", "replicas") > 0 && kfx_json_int(o, 0, "status", "availableReplicas") > 0;
+}
+
+/* What condition Progressing of a Deployment gives as its reason; "" where it has none, as StatefulSets. */
+static const char *progress(const json_t *o)
+{
+    size_t i;
+    json_t *c;
+    json_array_foreach (kfx_json_get(o, "status", "conditions"), i, c) {
+        const char *type = kfx_json_str(c, "type"), *reason = kfx_json_str(c, "reason");
+        if (type && reason && strcmp(type, "Progressing") == 0)
+            return reason;
+    }
+    return "";
+}
+
+/* Kubernetes' own view of when an exchange is over, so that a pod that fails later does not count as one: all pods were
+ * there once. It is stuck when too long went by without progress (progressDeadlineSeconds). */
+static void read_rollout(const json_t *o, kfx_seen_child_t *self)
 {
     int64_t want = kfx_json_int(o, 1, "spec", "replicas");
-    return want > 0 &&
-           kfx_json_int(o, 0, "status", "observedGeneration") >= kfx_json_int(o, 0, "metadata", "generation") &&
-           kfx_json_int(o, 0, "status", "updatedReplicas") == want &&
-           kfx_json_int(o, 0, "status", "availableReplicas") == want;
+    const char *reason = progress(o);
+    bool old = kfx_json_int(o, 0, "status", "observedGeneration") < kfx_json_int(o, 0, "metadata", "generation");
+    bool complete = reason[0] ? strcmp(reason, "NewReplicaSetAvailable") == 0
+                              : kfx_json_int(o, 0, "status", "availableReplicas") >= want;
+    self->rolling = old || kfx_json_int(o, 0, "status", "updatedReplicas") < want || !complete;
+    self->stuck = !old && strcmp(reason, "ProgressDeadlineExceeded") == 0;
 }
 
 static bool condition_is(const json_t *o, const char *wanted, const char *value)
@@ -189,8 +219,8 @@ static bool has_failed(const json_t *o)
 
 static bool is_ready(const char *kind, const json_t *object)
 {
-    if (strcmp(kind, "Deployment") == 0 || strcmp(kind, "StatefulSet") == 0)
-        return deployment_ready(object);
+    if (is_workload(kind))
+        return workload_ready(object);
     if (strcmp(kind, "Job") == 0)
         return condition_is(object, "Complete", "True");
     return kind[0] != '/' || other_ready(object);
@@ -230,6 +260,8 @@ kfx_seen_child_t *kfx_reduce_child(const char *kind, const json_t *object)
     read_fields(object, self);
     self->ready = is_ready(kind, object);
     self->failed = has_failed(object);
+    if (is_workload(kind))
+        read_rollout(object, self);
     self->terminating = kfx_json_str(object, "metadata", "deletionTimestamp") != NULL;
     return self;
 }

@@ -26,6 +26,7 @@ typedef struct {
     char rotate[KFX_ROTATE_SIZE]; /* annotation rotate-storage-password, hashed; "" where there is none */
     int64_t generation;
     bool deleting;
+    bool forced;          /* annotation force-delete */
     bool finalizer;       /* has ours */
     char *finalizers;     /* all of them, each followed by '\n'; owned */
     char *hooks;          /* names of its PostCreateHooks, each followed by '\n'; owned; NULL: it has none */
@@ -44,8 +45,10 @@ typedef struct {
     char owner[KFX_SEEN_UID_SIZE]; /* uid of the controller ownerReference */
     uint64_t fields; /* first 16 hex digits of SHA-256 over what our field manager owns; 0: it owns nothing */
     bool touched;    /* somebody else's fields are as new as ours, or newer */
-    bool ready;
-    bool failed; /* a Job or Pod */
+    bool ready;      /* a workload: a pod of it is available, be it an old one; a Job: complete */
+    bool rolling;    /* a workload: its pods are being made or exchanged */
+    bool stuck;      /* and Kubernetes has given that up */
+    bool failed;     /* a Job or Pod */
     bool terminating;
     bool hook; /* a PostCreateHook made it */
 } kfx_seen_child_t;

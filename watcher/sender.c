@@ -14,6 +14,11 @@ static uint32_t config_view(const char *service, const kfx_config_seen_t *config
     return fnv(fnv(2166136261u, config->uid), config->rv) | 1;
 }
 
+static uint32_t awaited_view(const kfx_plane_t *plane, const char *service)
+{
+    return plane->awaited && strcmp(service, KFX_SERVICE_STORAGE) != 0 ? fnv(2166136261u, plane->awaited) | 1 : 0;
+}
+
 /* What of a service's words stands in the status. */
 static uint32_t record_view(const kfx_plane_t *plane)
 {
@@ -44,6 +49,11 @@ bool kfx_sender_unrecorded(const kfx_plane_t *plane, size_t index)
 {
     const kfx_verdict_t *verdict = plane->views[index].verdict;
     return !plane->deleting && verdict && !all_stand(verdict->says, plane->status);
+}
+
+bool kfx_sender_place(const kfx_plane_t *plane, const char *service)
+{
+    return plane->has_place && strcmp(service, KFX_SERVICE_STORAGE) != 0;
 }
 
 /* The service waits for its own words to stand in the status, and now they do. */
@@ -98,7 +108,8 @@ kfx_send_t kfx_sender_decide(const kfx_plane_t *plane, size_t index, const char 
         return KFX_SEND_NOTHING;
     if (view->told_generation != plane->generation || view->told_deleting != plane->deleting || view->lost_child ||
         view->told_config != config_view(service, config) || view->told_rotate != rotate_view(service, plane) ||
-        record_landed(plane, view) || refresh_due(plane, index))
+        record_landed(plane, view) || refresh_due(plane, index) ||
+        view->told_place != kfx_sender_place(plane, service) || view->told_awaited != awaited_view(plane, service))
         return KFX_SEND_NOW;
     if (wants_hooks(service) && view->told_hooks != plane->hooks_view)
         return KFX_SEND_NOW;
@@ -106,7 +117,8 @@ kfx_send_t kfx_sender_decide(const kfx_plane_t *plane, size_t index, const char 
     for (const kfx_tracked_t *c = plane->children; c; c = c->next) {
         if (c->hook || !kfx_service_wants(service, c->kind, c->name) || c->told[index] == kfx_child_view(plane, c))
             continue;
-        bool own = kfx_sender_waits(view) && is_writer(service, c) && kfx_child_plain(plane, c);
+        bool own =
+            kfx_sender_waits(view) && is_writer(service, c) && kfx_child_plain(plane, c) && !kfx_child_risen(c, index);
         if (!own)
             return KFX_SEND_NOW;
         answer = KFX_SEND_LATER;
@@ -125,6 +137,8 @@ void kfx_sender_sent(kfx_plane_t *plane, size_t index, const char *service, cons
     view->told_record = record_view(plane);
     view->told_rotate = rotate_view(service, plane);
     view->told_hooks = plane->hooks_view;
+    view->told_place = kfx_sender_place(plane, service);
+    view->told_awaited = awaited_view(plane, service);
     view->lost_child = false;
     view->lag = view->again = false;
     view->sent_seq = seq;

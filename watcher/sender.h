@@ -12,6 +12,8 @@ typedef enum {
 
 kfx_send_t kfx_sender_decide(const kfx_plane_t *plane, size_t index, const char *service,
                              const kfx_config_seen_t *config);
+/* The service is told that the plane's running pods may be exchanged. */
+bool kfx_sender_place(const kfx_plane_t *plane, const char *service);
 /* What the service said last is not recorded yet, and it may need that to go on: while a write is on its way that will
  * record it, an EVENT had better wait for the answer than make the service run twice. */
 bool kfx_sender_unrecorded(const kfx_plane_t *plane, size_t index);

@@ -42,11 +42,19 @@ static void send_events(kfx_watcher_t *self, kfx_plane_t *plane, const kfx_stanc
     }
 }
 
-static bool all_gone(const kfx_plane_t *plane, const kfx_stance_t *stance)
+/* It has answered the deletion, and not that all is gone; or nobody is there who could. */
+static bool fails_to_end(const kfx_watcher_t *self, const kfx_view_t *view, const char *service)
 {
-    for (size_t i = 0; i < stance->count; i++)
-        if (!plane->views[i].gone)
+    return (view->told_deleting && !kfx_sender_waits(view)) || kfx_bus_away(self, service);
+}
+
+static bool all_gone(const kfx_watcher_t *self, const kfx_plane_t *plane, const kfx_stance_t *stance)
+{
+    for (size_t i = 0; i < stance->count; i++) {
+        const kfx_view_t *view = &plane->views[i];
+        if (!view->gone && !(plane->forced && fails_to_end(self, view, stance->services[i])))
             return false;
+    }
     return true;
 }
 
@@ -124,6 +132,10 @@ static void add_outages(kfx_watcher_t *self, kfx_plane_t *plane, const kfx_stanc
             continue; /* once it is back, what was written stands until its next DONE */
         outage_note(&in->notes[in->note_count++], stance->services[i], state, kfx_bus_why(self, stance->services[i]),
                     stance->type, texts->text[i]);
+        if (plane->deleting) {
+            size_t at = strlen(texts->text[i]);
+            snprintf(texts->text[i] + at, NOTE_SIZE - at, "; " KFX_FORCE_HINT);
+        }
     }
 }
 
@@ -221,6 +233,9 @@ static bool step_labels(kfx_watcher_t *self, kfx_plane_t *plane)
     kfx_writer_submit(self, plane, KFX_OP_LABELS, patch);
     return true;
 }
+#define QUEUED                                                                                                         \
+    "the pods run on as they were: as many other planes as may at a time are having theirs exchanged; this one's "     \
+    "turn comes by itself"
 
 static void step_status(kfx_watcher_t *self, kfx_plane_t *plane, const kfx_stance_t *stance)
 {
@@ -234,6 +249,8 @@ static void step_status(kfx_watcher_t *self, kfx_plane_t *plane, const kfx_stanc
         snprintf(outdated, sizeof outdated, KFX_SCHEMA_OUTDATED, self->schema.missing);
         in.notes[in.note_count++] = (kfx_note_t){"Synced", "SchemaOutdated", outdated};
     }
+    if (plane->wants_place)
+        in.notes[in.note_count++] = (kfx_note_t){"Synced", "RolloutQueued", QUEUED};
     add_outages(self, plane, stance, &in, &texts);
     if (step_labels(self, plane))
         return;
@@ -252,10 +269,22 @@ static void step_status(kfx_watcher_t *self, kfx_plane_t *plane, const kfx_stanc
     free(status);
 }
 
+static void let_go(kfx_watcher_t *self, kfx_plane_t *plane, const kfx_stance_t *stance)
+{
+    if (!may_write(self, plane))
+        return;
+    for (size_t i = 0; i < stance->count; i++)
+        if (!plane->views[i].gone)
+            kfx_announce_forced(self, plane, stance->services[i]);
+    kfx_writer_submit(self, plane, KFX_OP_FINALIZER, kfx_finalizer_remove(plane));
+}
+
 static void step(kfx_watcher_t *self, kfx_plane_t *plane)
 {
     kfx_stats_plane(self->stats, plane);
     kfx_hooks_look(self->hooks, plane);
+    kfx_places_count(&self->places, plane);
+    kfx_awaited_plane(self->awaited, plane);
     if (!self->leading || !self->synced || !plane->present)
         return;
     kfx_stance_t stance;
@@ -267,23 +296,31 @@ static void step(kfx_watcher_t *self, kfx_plane_t *plane)
             kfx_writer_submit(self, plane, KFX_OP_FINALIZER, kfx_finalizer_add(plane));
         return; /* nothing is made for a plane that could vanish without us */
     }
-    bool ends = plane->deleting && all_gone(plane, &stance); /* at once where nobody serves it */
+    kfx_places_offer(&self->places, plane);
+    bool ends = plane->deleting && all_gone(self, plane, &stance); /* at once where nobody serves it */
     if (!ends)
         step_status(self, plane, &stance);
     send_events(self, plane, &stance);
-    if (ends && may_write(self, plane))
-        kfx_writer_submit(self, plane, KFX_OP_FINALIZER, kfx_finalizer_remove(plane));
+    if (ends)
+        let_go(self, plane, &stance);
 }
 
 void kfx_watcher_flush(kfx_watcher_t *self)
 {
+    kfx_plane_t *plane;
     kfx_bus_snapshot(self);
-    while (self->dirty) {
-        kfx_plane_t *plane = self->dirty;
-        self->dirty = plane->next_dirty;
-        plane->next_dirty = NULL;
-        plane->dirty = false;
-        step(self, plane);
-        kfx_planes_purge(self->planes, plane);
-    }
+    do {
+        while (self->dirty) {
+            plane = self->dirty;
+            self->dirty = plane->next_dirty;
+            plane->next_dirty = NULL;
+            plane->dirty = false;
+            step(self, plane);
+            kfx_planes_purge(self->planes, plane);
+        }
+        /* A place that became free wakes the plane that has waited longest for one. */
+        plane = self->leading ? kfx_places_next(&self->places, self->planes) : NULL;
+        if (plane)
+            kfx_watcher_mark(self, plane);
+    } while (plane);
 }

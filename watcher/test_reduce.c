@@ -178,31 +178,62 @@ static void test_where_it_belongs(void **state)
     assert_null(kfx_reduce_child("Namespace", ns));
 }
 
-static bool ready_with(const char *kind, const char *rest)
+typedef struct {
+    bool ready, rolling, stuck;
+} readiness_t;
+
+static readiness_t readiness(const char *kind, const char *rest)
 {
     KFX_JSON json_t *object = child("", OURS("{}"), rest);
     kfx_seen_child_t *c = kfx_reduce_child(kind, object);
-    bool ready = c->ready;
+    readiness_t found = {c->ready, c->rolling, c->stuck};
     free(c);
-    return ready;
+    return found;
 }
 
-static void test_readiness(void **state)
-{
-    (void)state;
 #define DEPLOY(replicas, observed, updated, available)                                                                 \
     ",\"spec\":{\"replicas\":" #replicas "},\"status\":{\"observedGeneration\":" #observed                             \
     ",\"updatedReplicas\":" #updated ",\"availableReplicas\":" #available "}"
-    assert_true(ready_with("Deployment", DEPLOY(1, 2, 1, 1)));
-    assert_true(ready_with("StatefulSet", DEPLOY(2, 3, 2, 2)));
-    assert_false(ready_with("Deployment", DEPLOY(1, 1, 1, 1))); /* status is of an older generation */
-    assert_false(ready_with("Deployment", DEPLOY(1, 2, 0, 1))); /* an old pod answers */
-    assert_false(ready_with("Deployment", DEPLOY(1, 2, 1, 0)));
-    assert_false(ready_with("Deployment", DEPLOY(0, 2, 0, 0)));
-    assert_false(ready_with("Deployment", ""));
-    assert_false(ready_with("Job", ",\"status\":{\"conditions\":[{\"type\":\"Complete\",\"status\":\"False\"}]}"));
-    assert_true(ready_with("Job", ",\"status\":{\"conditions\":[{\"type\":\"Complete\",\"status\":\"True\"}]}"));
-    assert_true(ready_with("Service", ""));
+#define PROGRESSING(replicas, observed, updated, available, reason)                                                    \
+    ",\"spec\":{\"replicas\":" #replicas "},\"status\":{\"observedGeneration\":" #observed                             \
+    ",\"updatedReplicas\":" #updated ",\"availableReplicas\":" #available                                              \
+    ",\"conditions\":[{\"type\":\"Available\",\"reason\":\"x\"},{\"type\":\"Progressing\",\"reason\":\"" reason        \
+    "\"}]}"
+
+static void test_readiness(void **state)
+{
+    static const struct {
+        const char *kind, *rest;
+        readiness_t want;
+    } cases[] = {
+        {"Deployment", DEPLOY(1, 2, 1, 1), {true, false, false}},
+        {"StatefulSet", DEPLOY(2, 3, 2, 2), {true, false, false}},
+        {"StatefulSet", DEPLOY(2, 3, 2, 1), {true, true, false}},
+        {"Deployment", DEPLOY(1, 1, 1, 1), {true, true, false}}, /* status is of an older generation */
+        {"Deployment", DEPLOY(1, 2, 0, 1), {true, true, false}}, /* an old pod answers */
+        {"Deployment", DEPLOY(1, 2, 1, 0), {false, true, false}},
+        {"Deployment", DEPLOY(0, 2, 0, 0), {false, false, false}},
+        {"Deployment", "", {false, true, false}},
+        {"Deployment",
+         PROGRESSING(1, 2, 1, 1, "ReplicaSetUpdated"),
+         {true, true, false}}, /* the old one is still there */
+        {"Deployment", PROGRESSING(1, 2, 1, 1, "NewReplicaSetAvailable"), {true, false, false}},
+        {"Deployment", PROGRESSING(1, 2, 1, 0, "NewReplicaSetAvailable"), {false, false, false}}, /* it failed later */
+        {"Deployment", PROGRESSING(1, 2, 0, 1, "NewReplicaSetAvailable"), {true, true, false}}, /* of the one before */
+        {"Deployment", PROGRESSING(1, 1, 1, 1, "NewReplicaSetAvailable"), {true, true, false}},
+        {"Deployment", PROGRESSING(1, 2, 1, 1, "ProgressDeadlineExceeded"), {true, true, true}},
+        {"Deployment", PROGRESSING(1, 1, 1, 1, "ProgressDeadlineExceeded"), {true, true, false}},
+        {"Job", ",\"status\":{\"conditions\":[{\"type\":\"Complete\",\"status\":\"False\"}]}", {false, false, false}},
+        {"Job", ",\"status\":{\"conditions\":[{\"type\":\"Complete\",\"status\":\"True\"}]}", {true, false, false}},
+        {"Service", "", {true, false, false}},
+    };
+    (void)state;
+    for (size_t i = 0; i < KFX_COUNT(cases); i++) {
+        readiness_t found = readiness(cases[i].kind, cases[i].rest);
+        if (memcmp(&found, &cases[i].want, sizeof found) != 0)
+            fail_msg("%s%s: ready %d, rolling %d, stuck %d", cases[i].kind, cases[i].rest, found.ready, found.rolling,
+                     found.stuck);
+    }
 }
 
 int main(void)

@@ -18,7 +18,8 @@ static uint64_t seq;
 
 static kfx_seen_child_t seen(const char *kind, const char *name, const char *rv, const char *hash)
 {
-    kfx_seen_child_t c = {.kind = kind, .fields = 11, .ready = strcmp(kind, "Deployment") != 0};
+    bool workload = strcmp(kind, "Deployment") == 0;
+    kfx_seen_child_t c = {.kind = kind, .fields = 11, .ready = !workload, .rolling = workload};
     kfx_copy(c.plane, sizeof c.plane, "cp1");
     kfx_copy(c.name, sizeof c.name, name);
     snprintf(c.uid, sizeof c.uid, "uid-%.20s", name);
@@ -152,6 +153,7 @@ static void test_echo(void **state)
     assert_int_equal(decide(p, RECONCILE), KFX_SEND_NOTHING);
     d = seen("Deployment", "kube-apiserver", "24", "cc");
     d.ready = true;
+    d.rolling = false;
     show(p, d);
     assert_int_equal(decide(p, RECONCILE), KFX_SEND_NOW); /* ready is news, running task or not */
     tell(p, RECONCILE);
@@ -189,11 +191,53 @@ static void test_unready_during_a_write(void **state)
     kfx_plane_t *p = new_plane();
     kfx_seen_child_t d = seen("Deployment", "kube-apiserver", "40", "aa");
     d.ready = true;
+    d.rolling = false;
     show(p, d);
     tell(p, RECONCILE);
     show(p, seen("Deployment", "kube-apiserver", "42", "aa")); /* the pod died */
     wrote(p, RECONCILE, "Deployment", "kube-apiserver", "41", "aa");
     done(p, RECONCILE);
+    assert_int_equal(decide(p, RECONCILE), KFX_SEND_NOW);
+    done_with();
+}
+
+/* The exchange of running pods: the write itself is no news, a pod that ends or comes meanwhile is, and so is the end.
+ */
+static void test_exchange(void **state)
+{
+    (void)state;
+    kfx_plane_t *p = new_plane();
+    kfx_seen_child_t d = seen("Deployment", "kube-apiserver", "40", "aa");
+    d.ready = true;
+    d.rolling = false;
+    show(p, d);
+    tell(p, RECONCILE);
+    d = seen("Deployment", "kube-apiserver", "41", "bb");
+    d.ready = true;
+    show(p, d);
+    assert_int_equal(decide(p, RECONCILE), KFX_SEND_LATER);
+    wrote(p, RECONCILE, "Deployment", "kube-apiserver", "41", "bb");
+    done(p, RECONCILE);
+    assert_int_equal(decide(p, RECONCILE), KFX_SEND_NOTHING);
+    d = seen("Deployment", "kube-apiserver", "42", "bb"); /* the old pod died */
+    show(p, d);
+    assert_int_equal(decide(p, RECONCILE), KFX_SEND_NOW);
+    tell(p, RECONCILE);
+    d = seen("Deployment", "kube-apiserver", "43", "bb"); /* came back while a task runs */
+    d.ready = true;
+    show(p, d);
+    assert_int_equal(decide(p, RECONCILE), KFX_SEND_NOW);
+    tell(p, RECONCILE);
+    done(p, RECONCILE);
+    d = seen("Deployment", "kube-apiserver", "44", "bb");
+    d.ready = d.stuck = true;
+    show(p, d);
+    assert_int_equal(decide(p, RECONCILE), KFX_SEND_NOW);
+    tell(p, RECONCILE);
+    d = seen("Deployment", "kube-apiserver", "45", "bb");
+    d.ready = true;
+    d.rolling = false;
+    show(p, d);
     assert_int_equal(decide(p, RECONCILE), KFX_SEND_NOW);
     done_with();
 }
@@ -454,6 +498,7 @@ int main(void)
         cmocka_unit_test(test_echo),
         cmocka_unit_test(test_others_writes),
         cmocka_unit_test(test_unready_during_a_write),
+        cmocka_unit_test(test_exchange),
         cmocka_unit_test(test_drift),
         cmocka_unit_test(test_suspicion),
         cmocka_unit_test(test_filled_in_by_others),

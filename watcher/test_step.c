@@ -221,6 +221,91 @@ static void test_deletion(void **state)
     assert_null(written.patch);
 }
 
+static kfx_plane_t *begin_deletion(void)
+{
+    kfx_plane_t *p = create("cp1", "k8s");
+    land();
+    done("reconcile.k8s", KFX_OUTCOME_OK, "Synced", true, "ReconcileSuccess");
+    done("storage", KFX_OUTCOME_OK, "StorageReady", true, "DatabaseReady");
+    while (written.patch)
+        land();
+    change("deletionTimestamp", json_string("2026-11-23T22:50:00Z"));
+    return p;
+}
+
+static void force(void)
+{
+    kfx_json_put(object, json_string("true"), "metadata", "annotations", KFX_ANNOTATION_FORCE);
+    bump();
+    show();
+}
+
+/* The annotation lets a plane go without the service that cannot end it, and only without that. */
+static void test_forced_deletion(void **state)
+{
+    (void)state;
+    kfx_plane_t *p = begin_deletion();
+    force();
+    assert_int_equal(sent.forced, 0); /* both are asked first */
+    done("reconcile.k8s", KFX_OUTCOME_GONE, NULL, false, "");
+    while (written.patch)
+        land();
+    assert_true(p->finalizer);
+    assert_int_equal(sent.forced, 0); /* the agent has not answered, and it is there */
+    done("storage", KFX_OUTCOME_RETRY, "StorageReady", false, "StorageError");
+    assert_int_equal(written.op, KFX_OP_FINALIZER);
+    assert_int_equal(sent.forced, 1);
+    assert_string_equal(sent.forced_without, "storage");
+}
+
+static void test_not_forced(void **state)
+{
+    (void)state;
+    kfx_plane_t *p = begin_deletion();
+    done("reconcile.k8s", KFX_OUTCOME_GONE, NULL, false, "");
+    done("storage", KFX_OUTCOME_RETRY, "StorageReady", false, "StorageError");
+    while (written.patch)
+        land();
+    assert_true(p->finalizer);
+    assert_string_equal(reason_of("StorageReady"), "StorageError");
+    bus.on_service(bus.ctx, "storage", KFX_STATE_NO_WORKER, "");
+    assert_null(written.patch);
+    kfx_json_put(object, json_string("yes"), "metadata", "annotations", KFX_ANNOTATION_FORCE);
+    bump();
+    show();
+    assert_null(written.patch); /* only "true" */
+    force();
+    assert_int_equal(written.op, KFX_OP_FINALIZER);
+    assert_int_equal(sent.forced, 1);
+}
+
+/* Where nobody is there to do it, the condition says so and how to go on; a plane that lives is not touched by it. */
+static void test_forced_without_worker(void **state)
+{
+    (void)state;
+    kfx_plane_t *p = create("cp1", "k8s");
+    land();
+    bus.on_service(bus.ctx, "storage", KFX_STATE_NO_WORKER, "");
+    done("reconcile.k8s", KFX_OUTCOME_OK, "Synced", true, "ReconcileSuccess");
+    while (written.patch)
+        land();
+    force();
+    assert_true(p->finalizer && !written.patch);
+    kfx_json_put(object, json_object(), "metadata", "annotations");
+    change("deletionTimestamp", json_string("2026-11-23T22:50:00Z"));
+    done("reconcile.k8s", KFX_OUTCOME_GONE, NULL, false, "");
+    now += 31000;
+    kfx_watcher_mark_all(&w);
+    kfx_watcher_flush(&w);
+    while (written.patch)
+        land();
+    assert_string_equal(reason_of("StorageReady"), "NoStorageAgent");
+    assert_non_null(strstr(kfx_status_cond(written.plane->status, "StorageReady")->message, KFX_ANNOTATION_FORCE));
+    force();
+    assert_int_equal(written.op, KFX_OP_FINALIZER);
+    assert_string_equal(sent.forced_without, "storage");
+}
+
 static void test_results_of_the_past(void **state)
 {
     (void)state;
@@ -403,6 +488,9 @@ int main(void)
         T(test_one_write_for_two_results),
         T(test_patience_ends),
         T(test_deletion),
+        T(test_forced_deletion),
+        T(test_not_forced),
+        T(test_forced_without_worker),
         T(test_results_of_the_past),
         T(test_no_worker),
         T(test_outage_in_the_workers_words),

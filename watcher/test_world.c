@@ -14,6 +14,9 @@
 int64_t fake_now_ms(void);
 int fake_timer(zloop_t *loop, size_t delay, size_t times, zloop_timer_fn *fn, void *arg);
 
+#define kfx_announce_forced fake_announce_forced
+void fake_announce_forced(kfx_watcher_t *self, const kfx_plane_t *plane, const char *service);
+
 #include "watcher/bus.c"
 #include "watcher/step.c"
 #include "watcher/test_world.h"
@@ -41,6 +44,14 @@ int fake_timer(zloop_t *loop, size_t delay, size_t times, zloop_timer_fn *fn, vo
     return 1;
 }
 
+void fake_announce_forced(kfx_watcher_t *self, const kfx_plane_t *plane, const char *service)
+{
+    (void)self;
+    (void)plane;
+    sent.forced++;
+    kfx_copy(sent.forced_without, sizeof sent.forced_without, service);
+}
+
 /* ---- what the watcher talks to ------------------------------------------------------------------------------------
  */
 
@@ -64,6 +75,8 @@ void kfx_publisher_event(kfx_publisher_t *self, const char *service, const kfx_e
     sent.events++;
     sent.event = *env;
     sent.children = digest->count;
+    sent.place = digest->place;
+    kfx_copy(sent.awaited, sizeof sent.awaited, digest->awaited);
     kfx_copy(sent.service, sizeof sent.service, service);
     kfx_copy(sent.version, sizeof sent.version, digest->kubernetes_version);
 }
@@ -209,6 +222,7 @@ int setup(void **state)
     w.planes = kfx_planes_new();
     w.hooks = kfx_hook_table_new();
     w.stats = kfx_stats_new();
+    w.awaited = kfx_awaited_new(&w);
     w.sweep_timer = w.retry_timer = -1;
     w.leading = w.synced = true;
     w.epoch = 7;
@@ -221,6 +235,7 @@ int setup(void **state)
 int teardown(void **state)
 {
     (void)state;
+    kfx_awaited_destroy(&w.awaited);
     kfx_planes_destroy(&w.planes);
     kfx_hook_table_destroy(&w.hooks);
     free(w.stats);

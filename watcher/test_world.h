@@ -26,6 +26,10 @@ typedef struct {
     char service[48], version[32];
     kfx_envelope_t event, ack;
     size_t children;
+    bool place;
+    unsigned forced; /* planes let go without a service's word, and the last such service */
+    char forced_without[48];
+    char awaited[96];
 } sent_t;
 
 /* The write that is on its way; patch is NULL where there is none. */

@@ -5,6 +5,7 @@
  *   writer.c   the write of a plane, one at a time, and what its answer means
  *   bus.c      results and services' states from the bus, the snapshot
  *   ready.c    /readyz
+ *   awaited.c  watches of single Secrets elsewhere, while planes wait for them
  *   leader.c   Lease, epoch, gate; a standby keeps its watches and does nothing else
  */
 #ifndef KFX_WATCHER_H
@@ -14,7 +15,9 @@
 #include "kube/client.h"
 #include "kube/events.h"
 #include "kube/lease.h"
+#include "watcher/awaited.h"
 #include "watcher/judge.h"
+#include "watcher/places.h"
 #include "watcher/schema.h"
 #include "watcher/sender.h"
 #include "watcher/stats.h"
@@ -51,7 +54,7 @@ struct kfx_seen_hook;
     "the API server's definition of ControlPlane is not the one this KubeFlex was made for; apply the "                \
     "CustomResourceDefinitions of this release (deploy/crds). It lacks: %s"
 
-typedef struct {
+typedef struct kfx_watcher {
     kfx_watcher_opts_t opts;
     zloop_t *loop;
     kfx_kube_t *kube;
@@ -66,6 +69,8 @@ typedef struct {
     kfx_schema_t schema; /* valid while schema_known */
     bool schema_known;
     kfx_plane_t *dirty;
+    kfx_places_t places;
+    kfx_awaited_t *awaited;
 
     kfx_lease_t *lease;
     kfx_publisher_t *publisher; /* exists while we lead */
@@ -112,6 +117,7 @@ void kfx_bus_send(kfx_watcher_t *self, kfx_plane_t *plane, const kfx_stance_t *s
 void kfx_bus_ack(kfx_watcher_t *self, const kfx_plane_t *plane, const char *service, kfx_verdict_t *verdict);
 /* The service has been away for so long that it is written; its state, else KFX_STATE_UP. */
 kfx_state_t kfx_bus_outage(const kfx_watcher_t *self, const char *service);
+bool kfx_bus_away(const kfx_watcher_t *self, const char *service);       /* now, however short */
 const char *kfx_bus_why(const kfx_watcher_t *self, const char *service); /* borrowed; "" */
 void kfx_bus_sweep_later(kfx_watcher_t *self, int64_t ms);               /* mark everything after ms */
 
@@ -132,5 +138,7 @@ void kfx_watcher_ready(kfx_watcher_t *self); /* /readyz as it is now */
 void kfx_announce_status(kfx_watcher_t *self, const kfx_plane_t *plane, const kfx_status_t *before,
                          const kfx_status_t *after);
 void kfx_announce_deleting(kfx_watcher_t *self, const kfx_plane_t *plane);
+/* It is let go by the administrator's word, without that service's. */
+void kfx_announce_forced(kfx_watcher_t *self, const kfx_plane_t *plane, const char *service);
 
 #endif

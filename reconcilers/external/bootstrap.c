@@ -121,6 +121,24 @@ static void take_outside(const json_t *secret, kfx_bootstrap_t *out)
     out->outside_server = kfx_xstrdup(fits ? server : out->config->server);
 }
 
+void kfx_bootstrap_await(kfx_run_t *run)
+{
+    char wanted[KFX_NAME_SIZE + 2];
+    kfx_memo_t *memo = &run->memo;
+    if (run->plane) {
+        const json_t *ref = kfx_json_get(run->plane, "spec", "bootstrapSecretRef");
+        const char *ns = kfx_json_str(ref, "namespace"), *name = kfx_json_str(ref, "name");
+        memo->bootstrap[0] = '\0';
+        if (ns && name && *name &&
+            snprintf(memo->bootstrap, sizeof(memo->bootstrap), "%s/%s", ns, name) >= (int)sizeof(memo->bootstrap))
+            memo->bootstrap[0] = '\0';
+    }
+    /* Others are not read, so nothing is told about them. */
+    snprintf(wanted, sizeof(wanted), " %.*s ", (int)strcspn(memo->bootstrap, "/"), memo->bootstrap);
+    if (memo->bootstrap[0] && strstr(run->config.bootstrap_namespaces, wanted))
+        kfx_copy(run->result->awaits_secret, sizeof(run->result->awaits_secret), memo->bootstrap);
+}
+
 int kfx_bootstrap_read(kfx_run_t *run, kfx_bootstrap_t *out)
 {
     kfx_error_t err = KFX_ERROR_INIT;

@@ -22,6 +22,10 @@ void kfx_bootstrap_clear(kfx_bootstrap_t *self); /* NULL-safe */
  * Secret that is none. Pure. */
 kfx_kube_config_t *kfx_bootstrap_parse(const json_t *secret, const char *key, kfx_error_t *err);
 
+/* Says in the result which Secret the ControlPlane names, where it is in a namespace that may hold one: the watcher
+ * tells when it is put there. run->plane where this task read it, else the memo. */
+void kfx_bootstrap_await(kfx_run_t *run);
+
 /* Reads the Secret that the ControlPlane (run->plane) names. 0 with uid "" where there is none (any more); -1 with a
  * verdict, and with uid where there is one that cannot be used. */
 int kfx_bootstrap_read(kfx_run_t *run, kfx_bootstrap_t *out);

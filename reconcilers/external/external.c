@@ -13,9 +13,8 @@
 #define REVISION 1
 #define REPROBE_MS 20000 /* no event tells of a cluster that goes away */
 #define RETRY_MS 5000
-#define ALIVE_LIMIT_MS 4000    /* it may be far */
-#define BOOTSTRAP_WAIT_MS 5000 /* its Secret is in no namespace of ours, so no event tells of it */
-#define GIVE_UP_S 300          /* a plane whose cluster does not answer is deleted without it after that */
+#define ALIVE_LIMIT_MS 4000 /* it may be far */
+#define GIVE_UP_S 300       /* a plane whose cluster does not answer is deleted without it after that */
 
 extern const kfx_type_t kfx_type_external;
 
@@ -73,16 +72,15 @@ static int try_bootstrap(kfx_run_t *run, const char *made_from)
     KFX_BOOTSTRAP kfx_bootstrap_t bootstrap = {.config = NULL};
     if (!run->plane && kfx_run_read_plane(run))
         return -1;
+    kfx_bootstrap_await(run);
     bool named = json_is_object(kfx_json_get(run->plane, "spec", "bootstrapSecretRef"));
     if ((named || !run->credentials) && kfx_bootstrap_read(run, &bootstrap))
         return -1;
-    if (!bootstrap.uid[0]) {
+    int rc = bootstrap.uid[0] ? adopt(run, &bootstrap, made_from) : 1;
+    if (rc >= 0) {
         run->memo.bootstrap_seen = run->memo.generation;
-        return 1;
+        kfx_copy(run->memo.bootstrap_done, sizeof(run->memo.bootstrap_done), run->digest->awaited);
     }
-    int rc = adopt(run, &bootstrap, made_from);
-    if (rc == 0)
-        run->memo.bootstrap_seen = run->memo.generation;
     return rc;
 }
 
@@ -91,7 +89,7 @@ static int no_credentials(kfx_run_t *run)
     const json_t *ref = kfx_json_get(run->plane, "spec", "bootstrapSecretRef");
     const char *ns = kfx_json_str(ref, "namespace"), *name = kfx_json_str(ref, "name");
     return kfx_verdict_set(
-        &run->sync, KFX_OUTCOME_WAITING, BOOTSTRAP_WAIT_MS, "WaitingForBootstrap",
+        &run->sync, KFX_OUTCOME_WAITING, 0, "WaitingForBootstrap",
         "there is no bootstrap Secret %.63s/%.120s and no credentials from an earlier one: create it "
         "with a kubeconfig of the cluster's administrator",
         ns ? ns : "", name ? name : "");
@@ -118,8 +116,10 @@ static int sync_plane(kfx_run_t *run)
     kfx_hash16(inputs, made_from);
     if (kfx_credentials_learn(run, KFX_SECRET_ADMIN))
         return -1;
-    /* A new process, a new spec, no credentials, a cluster that does not answer: then one may have been put there. */
-    bool look = run->memo.bootstrap_seen != run->memo.generation || run->memo.probe_failures > 0 || !run->credentials;
+    /* The watcher tells when one is put there. A new process and a new spec have yet to say which one they wait for. */
+    kfx_bootstrap_await(run);
+    bool put = run->digest->awaited[0] && strcmp(run->digest->awaited, run->memo.bootstrap_done) != 0;
+    bool look = put || run->memo.bootstrap_seen != run->memo.generation || !run->credentials;
     int rc = look ? try_bootstrap(run, made_from) : 1;
     if (rc <= 0)
         return rc;

@@ -13,7 +13,6 @@
 
 #define REVISION 1 /* of the manifests: raise it with every change of them */
 #define SERVER "https://kubernetes.default.svc"
-#define AUTHORITY_WAIT_MS 200 /* ConfigMap kube-root-ca.crt has no label of ours, so no event tells of it */
 /* Who may bind the role. Installations know the Go operator's account and bind their own roles to it. */
 #define BINDER "system:serviceaccount:" KFX_SYSTEM_NAMESPACE ":kubeflex-controller-manager"
 #define NO_ROLE "none"
@@ -189,16 +188,19 @@ static int legacy_token(kfx_run_t *run)
     return write_credentials(run, made_from, &made);
 }
 
-/* The cluster's authority as every Namespace has it: the token controller's counterpart for bound tokens. */
+/* The cluster's authority. Every Namespace is given it, a new one a moment after it was made; ours has it already. */
 static int read_authority(kfx_run_t *run, kfx_credentials_t *made)
 {
     KFX_REQUEST kfx_request_t *get =
-        kfx_request_new(KFX_GET, NULL, "/api/v1/namespaces/%s/configmaps/kube-root-ca.crt", run->ns);
+        kfx_request_new(KFX_GET, NULL, "/api/v1/namespaces/" KFX_SYSTEM_NAMESPACE "/configmaps/kube-root-ca.crt");
     kfx_code_t code = kfx_run_request(run, get);
     const char *pem = kfx_json_str(get->answer, "data", "ca.crt");
     if (code == KFX_E_NOT_FOUND || (code == KFX_OK && !pem))
-        return kfx_verdict_set(&run->sync, KFX_OUTCOME_WAITING, AUTHORITY_WAIT_MS, "WaitingForToken",
-                               "ca not ready yet: ConfigMap kube-root-ca.crt is not there");
+        return kfx_verdict_set(
+            &run->sync, KFX_OUTCOME_RETRY, 0, "ReconcileError",
+            "ConfigMap kube-root-ca.crt in namespace " KFX_SYSTEM_NAMESPACE
+            " does not hold the cluster's authority: the hosting cluster's controller manager writes "
+            "it (root-ca-certificate-publisher)");
     if (code != KFX_OK)
         return kfx_run_fail(run, get, "read ConfigMap kube-root-ca.crt");
     made->ca_pem = kfx_xstrdup(pem);

@@ -1,13 +1,11 @@
 /* reconcilers/k8s/k8s.c: the steps of the type k8s, in the order of docs/architecture.md, "Life of one plane". */
 #include "reconcilers/k8s/k8s.h"
 
-#include "base/clock.h"
 #include "base/json.h"
 #include "base/mem.h"
 #include "reconcilers/front.h"
 #include "reconcilers/k8s/identity.h"
 #include "reconcilers/k8s/workload.h"
-#include "reconcilers/rollouts.h"
 #include "reconcilers/run.h"
 
 #include <stdio.h>
@@ -64,26 +62,22 @@ static int version_recorded(kfx_run_t *run, const kfx_k8s_choice_t *choice)
                            "Kubernetes %s is being recorded in the plane's status", choice->version);
 }
 
-/* Takes a place where running pods are going to be exchanged; gives it back once they are as desired and ready. */
-static int await_rollout(kfx_run_t *run, const kfx_desired_t *list)
+/* Running pods are exchanged only where the digest shows a place for it: the watcher gives few of them at a time, and
+ * sends an EVENT with one. It says RolloutQueued itself, so that a plane whose turn comes at once does not. */
+static int await_place(kfx_run_t *run, const kfx_desired_t *list)
 {
-    const kfx_child_t *server = kfx_digest_child(run->digest, "Deployment", WORKLOAD);
-    bool changes = false;
-    uint32_t retry_ms = 0;
+    bool changes = false, rolls = false;
     for (size_t i = 0; i < WORKLOADS; i++) {
         const kfx_child_t *child = kfx_digest_child(run->digest, "Deployment", list[i].name);
         changes = changes || (child && child->owned && strcmp(child->hash, list[i].hash) != 0);
+        rolls = rolls || (child && child->owned && child->rolling && !child->stuck);
     }
-    if (!changes) {
-        if (server && server->ready)
-            kfx_rollouts_leave(run->rec->rollouts, run->owner.uid);
+    run->result->wants_place = changes && !run->digest->place;
+    run->result->keeps_place = (changes && run->digest->place) || rolls;
+    if (!run->result->wants_place)
         return 0;
-    }
-    if (kfx_rollouts_enter(run->rec->rollouts, run->owner.uid, kfx_now_ms(), &retry_ms))
-        return 0;
-    return kfx_verdict_set(&run->sync, KFX_OUTCOME_WAITING, retry_ms, "RolloutQueued",
-                           "the pods run on as they were: %d other planes are having theirs exchanged",
-                           KFX_ROLLOUTS_MAX);
+    return kfx_verdict_set(&run->sync, KFX_OUTCOME_WAITING, 0, "",
+                           "running pods are exchanged in a few planes at a time");
 }
 
 static int workload(kfx_run_t *run, kfx_k8s_values_t *values)
@@ -97,7 +91,7 @@ static int workload(kfx_run_t *run, kfx_k8s_values_t *values)
         return -1;
     values->dsn_hash = dsn->hash[0] ? dsn->hash : dsn->uid;
     int rc = render(run, "kube-apiserver", values, &list[0]) ||
-                     render(run, "kube-controller-manager", values, &list[1]) || await_rollout(run, list)
+                     render(run, "kube-controller-manager", values, &list[1]) || await_place(run, list)
                  ? -1
                  : kfx_apply(run, list, KFX_COUNT(list), NULL);
     kfx_desired_clear(&list[0]);
