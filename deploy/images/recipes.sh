@@ -2,7 +2,7 @@
 # One function per image: it fills the folder $ROOT and sets CONFIG. Upstream's images keep their names, users, entrypoints and
 # file capabilities. Needs archive.sh, KF_BIN_<program> and the KF_*_VERSION of deploy/local/lib/programs.sh.
 
-KF_IMAGES=(pause kube-apiserver kube-controller-manager kubectl kine coredns traefik postgres standin)
+KF_IMAGES=(pause kube-apiserver kube-controller-manager kubectl kine etcd coredns traefik postgres standin)
 KF_OWN_PROGRAMS=(bus/kubeflex-bus watcher/kubeflex-watcher reconcilers/kubeflex-reconciler storage-agent/kubeflex-storage-agent cli/kflex)
 KF_PATH='"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"'
 KF_CERTS='"SSL_CERT_FILE=/etc/ssl/certs/ca-certificates.crt"'
@@ -13,6 +13,7 @@ image_ref() {
 	kube-apiserver | kube-controller-manager) printf 'registry.k8s.io/%s:v%s' "$1" "$KF_KUBERNETES_VERSION" ;;
 	kubectl) printf 'kubeflex.local/kubectl:v%s' "$KF_KUBERNETES_VERSION" ;;
 	kine) printf 'docker.io/rancher/kine:v%s' "$KF_KINE_VERSION" ;;
+	etcd) printf 'quay.io/coreos/etcd:v%s' "$KF_ETCD_VERSION" ;;
 	coredns) printf 'registry.k8s.io/coredns/coredns:v%s' "$KF_COREDNS_VERSION" ;;
 	traefik) printf 'docker.io/library/traefik:v%s' "$KF_TRAEFIK_VERSION" ;;
 	postgres) printf 'docker.io/library/postgres:15' ;;
@@ -62,6 +63,12 @@ fill_kine() {
 	cp "$KF_BIN_kine/kine" "$ROOT/usr/bin/"
 	mkdir -m 1777 "$ROOT/db"
 	CONFIG='"Env":['$KF_PATH','$KF_CERTS'],"Entrypoint":["/bin/kine"],"WorkingDir":"/"'
+}
+
+fill_etcd() {
+	tree_start "$ROOT"
+	cp "$KF_BIN_etcd/etcd" "$ROOT/usr/local/bin/"
+	CONFIG='"Env":['$KF_PATH','$KF_CERTS'],"Cmd":["/usr/local/bin/etcd"],"WorkingDir":"/"'
 }
 
 fill_coredns() {

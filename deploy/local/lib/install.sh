@@ -3,7 +3,7 @@
 
 addons_render() {
 	local file text
-	for file in coredns ingress; do
+	for file in coredns ingress volumes; do
 		text=$(<"$KF_HERE/manifests/$file.yaml")
 		text=${text//@SERVICES@/$KF_SERVICES}
 		text=${text//@NODE_IP@/$KF_NODE_IP}

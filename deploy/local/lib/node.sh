@@ -104,7 +104,7 @@ config_env() {
 # Everything that the node's programs read. Its hash tells whether a running node is the one that is wanted.
 node_configure() {
 	local dir=$KF_STATE/config
-	mkdir -p "$dir/cni" "$KF_STATE"/{bin,logs,etcd,kubelet,postgres}
+	mkdir -p "$dir/cni" "$KF_STATE"/{bin,logs,etcd,kubelet,postgres,volumes}
 	chown 999:999 "$KF_STATE/postgres"
 	chmod 0700 "$KF_STATE/postgres" "$KF_STATE/etcd"
 	config_containerd | write_file "$dir/containerd.toml"
@@ -115,6 +115,7 @@ node_configure() {
 	config_env | write_file "$dir/node.env"
 	write_file "$KF_STATE/bin/boot" <"$KF_HERE/node/boot"
 	write_file "$KF_STATE/bin/supervise" <"$KF_HERE/node/supervise"
+	write_file "$KF_STATE/bin/volumes" <"$KF_HERE/node/volumes"
 	write_file "$KF_STATE/bin/cgroup.sh" <"$KF_HERE/lib/cgroup.sh"
 	KF_SPEC=$(cat "$dir"/*.* "$dir"/cni/* "$KF_STATE"/bin/* "$KF_STATE/pki/ca.crt" | hash_of)
 }
