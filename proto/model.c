@@ -49,7 +49,12 @@ bool kfx_service_wants(const char *service, const char *kind, const char *name)
 {
     if (strcmp(service, KFX_SERVICE_STORAGE) != 0)
         return true;
-    return strcmp(kind, "Namespace") == 0 || (strcmp(kind, "Secret") == 0 && strcmp(name, KFX_SECRET_DSN) == 0);
+    if (strcmp(kind, "Namespace") == 0)
+        return true;
+    if (strcmp(kind, "Secret") == 0)
+        return strcmp(name, KFX_SECRET_DSN) == 0 || strcmp(name, KFX_SECRET_ETCD) == 0 ||
+               strcmp(name, KFX_SECRET_ETCD_CERTS) == 0;
+    return (strcmp(kind, "StatefulSet") == 0 || strcmp(kind, "Service") == 0) && strcmp(name, KFX_ETCD) == 0;
 }
 
 void kfx_plane_namespace(const char *plane, char out[KFX_NAME_SIZE])

@@ -46,7 +46,12 @@
 #define KFX_SECRET_CERTS "k8s-certs"
 #define KFX_SECRET_ADMIN "admin-kubeconfig"
 #define KFX_SECRET_CM "cm-kubeconfig"
-#define KFX_SECRET_DSN "kine-dsn" /* keys endpoint, ca.crt; written by the storage agent */
+/* Written by the storage agent. Which of the two is there says by what the API server reaches its storage: kine, or an
+ * etcd itself. */
+#define KFX_SECRET_DSN "kine-dsn"     /* keys endpoint, ca.crt */
+#define KFX_SECRET_ETCD "etcd-client" /* keys endpoints, ca.crt, client.crt, client.key */
+#define KFX_SECRET_ETCD_CERTS "etcd-certs"
+#define KFX_ETCD "etcd" /* Service and StatefulSet of a plane's own etcd */
 
 /* Of a plane of type external: the reconciler's own copy of the credentials. */
 #define KFX_SECRET_EXTERNAL "external-credentials"
@@ -75,8 +80,8 @@ const kfx_type_info_t *kfx_type_at(size_t i);
 /* Services a type needs, in order; returns how many (0..2). The names are literals. */
 size_t kfx_type_services(const kfx_type_info_t *type, const char *services[2]);
 
-/* True where a change of child kind/name can matter to the service: Namespace and the DSN Secret for storage,
- * everything for a reconciler. */
+/* True where a change of child kind/name can matter to the service: for storage the Namespace and what the storage
+ * agent writes, for a reconciler everything. */
 bool kfx_service_wants(const char *service, const char *kind, const char *name);
 
 /* "<name>-system". */

@@ -54,6 +54,10 @@ static void test_service_wants(void **state)
     assert_true(kfx_service_wants("reconcile.k8s", "Ingress", "x"));
     assert_true(kfx_service_wants("storage", "Namespace", "cp1-system"));
     assert_true(kfx_service_wants("storage", "Secret", "kine-dsn"));
+    assert_true(kfx_service_wants("storage", "Secret", "etcd-certs"));
+    assert_true(kfx_service_wants("storage", "StatefulSet", "etcd"));
+    assert_true(kfx_service_wants("storage", "Service", "etcd"));
+    assert_false(kfx_service_wants("storage", "StatefulSet", "vcluster"));
     assert_false(kfx_service_wants("storage", "Secret", "k8s-certs"));
     assert_false(kfx_service_wants("storage", "Deployment", "kine-dsn"));
 }

@@ -3,10 +3,10 @@
 #include "base/codec.h"
 #include "base/json.h"
 #include "base/mem.h"
+#include "base/pki.h"
 #include "base/yaml.h"
 #include "kube/build.h"
 #include "reconcilers/cluster_info.h"
-#include "reconcilers/pki.h"
 #include "reconcilers/world.h"
 
 #include <setjmp.h>

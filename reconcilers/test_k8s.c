@@ -24,12 +24,18 @@ static kfx_config_t config_of(bool openshift, kfx_exposure_t exposure, kfx_profi
                           .profile = profile};
 }
 
+static kfx_k8s_values_t values_of(const kfx_config_t *config, const kfx_k8s_choice_t *choice)
+{
+    return (kfx_k8s_values_t){
+        .plane = "cp1", .config = config, .choice = choice, .dsn_hash = "dsn-1", .ca_id = "0badcafe"};
+}
+
 static json_t *manifest(const char *name, const kfx_config_t *config)
 {
     kfx_error_t err = KFX_ERROR_INIT;
     kfx_k8s_choice_t choice;
     assert_int_equal(kfx_k8s_choose("", "", "", &choice, &err), 0);
-    kfx_k8s_values_t values = {"cp1", config, &choice, "dsn-1", "0badcafe"};
+    kfx_k8s_values_t values = values_of(config, &choice);
     json_t *out = kfx_k8s_manifest(name, &values, &err);
     if (!out)
         fail_msg("%s: %s", name, err.msg);
@@ -255,7 +261,7 @@ static void test_left_out(void **state)
         kfx_k8s_choice_t choice;
         kfx_config_t config = config_of(false, KFX_EXPOSE_INGRESS, cases[i].profile);
         assert_int_equal(kfx_k8s_choose(cases[i].version, "", "", &choice, &err), 0);
-        kfx_k8s_values_t values = {"cp1", &config, &choice, "dsn-1", "0badcafe"};
+        kfx_k8s_values_t values = values_of(&config, &choice);
         KFX_JSON json_t *d = kfx_k8s_manifest("kube-controller-manager", &values, &err);
         const json_t *command = kfx_json_get(d, "spec", "template", "spec", "containers", "0", "command");
         const char *list = NULL;
@@ -268,6 +274,34 @@ static void test_left_out(void **state)
         assert_int_equal(strstr(list, name) != NULL, cases[i].known);
         assert_int_equal(list[0] == '-' && strncmp(list + 1, name, strlen(name)) == 0, cases[i].out);
     }
+}
+
+/* Without kine the API server has no socket of its, and its address comes from a Secret, not from the manifest. */
+static void test_etcd(void **state)
+{
+    (void)state;
+    kfx_error_t err = KFX_ERROR_INIT;
+    kfx_k8s_choice_t choice;
+    kfx_config_t config = config_of(false, KFX_EXPOSE_INGRESS, KFX_PROFILE_DEFAULT);
+    assert_int_equal(kfx_k8s_choose("", "", "", &choice, &err), 0);
+    kfx_k8s_values_t values = values_of(&config, &choice);
+    values.etcd = true;
+    KFX_JSON json_t *d = kfx_k8s_manifest("kube-apiserver", &values, &err);
+    const json_t *pod = kfx_json_get(d, "spec", "template", "spec");
+    const json_t *server = kfx_json_get(pod, "containers", "0");
+    const json_t *command = kfx_json_get(server, "command");
+    KFX_FREE char *text = kfx_json_text(d);
+
+    assert_null(kfx_json_get(pod, "initContainers"));
+    assert_null(strstr(text, "kine"));
+    assert_true(has(command, "--etcd-servers=$(ETCD_SERVERS)"));
+    assert_true(has(command, "--etcd-cafile=/etc/kubernetes/etcd/ca.crt"));
+    assert_false(has(command, "--etcd-compaction-interval=0"));
+    assert_string_equal(kfx_json_str(server, "env", "0", "valueFrom", "secretKeyRef", "name"), "etcd-client");
+    assert_string_equal(kfx_json_str(server, "volumeMounts", "0", "mountPath"), "/etc/kubernetes/etcd");
+    assert_string_equal(kfx_json_str(pod, "volumes", "0", "secret", "secretName"), "etcd-client");
+    assert_non_null(env_of(server, "GOGC"));
+    assert_confined(server, "NET_BIND_SERVICE");
 }
 
 static void test_render(void **state)
@@ -408,9 +442,9 @@ static void test_plan(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_service),  cmocka_unit_test(test_ingress), cmocka_unit_test(test_workloads),
-        cmocka_unit_test(test_left_out), cmocka_unit_test(test_render),  cmocka_unit_test(test_endpoints),
-        cmocka_unit_test(test_versions), cmocka_unit_test(test_plan),
+        cmocka_unit_test(test_service),   cmocka_unit_test(test_ingress),  cmocka_unit_test(test_workloads),
+        cmocka_unit_test(test_left_out),  cmocka_unit_test(test_etcd),     cmocka_unit_test(test_render),
+        cmocka_unit_test(test_endpoints), cmocka_unit_test(test_versions), cmocka_unit_test(test_plan),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -41,12 +41,24 @@ static int create_secret(void *ctx, const char *ns, json_t *secret, kfx_error_t 
     return made ? 0 : -1;
 }
 
+static json_t *write_object(void *ctx, const char *collection, const char *manager, json_t *object, kfx_error_t *err)
+{
+    const char *name = kfx_json_str(object, "metadata", "name");
+    KFX_REQUEST kfx_request_t *req = kfx_request_new(KFX_APPLY, object, "%s/%s", collection, name ? name : "");
+    req->field_manager = kfx_xstrdup(manager);
+    return answer(ctx, req, err);
+}
+
 static json_t *apply_secret(void *ctx, const char *ns, const char *manager, json_t *secret, kfx_error_t *err)
 {
-    const char *name = kfx_json_str(secret, "metadata", "name");
-    KFX_REQUEST kfx_request_t *req =
-        kfx_request_new(KFX_APPLY, secret, "/api/v1/namespaces/%s/secrets/%s", ns, name ? name : "");
-    req->field_manager = kfx_xstrdup(manager);
+    KFX_FREE char *collection = kfx_xasprintf("/api/v1/namespaces/%s/secrets", ns);
+    return write_object(ctx, collection, manager, secret, err);
+}
+
+static json_t *look_at(void *ctx, const char *collection, const char *name, kfx_error_t *err)
+{
+    KFX_REQUEST kfx_request_t *req = kfx_request_new(KFX_GET, NULL, "%s/%s", collection, name);
+    req->metadata_only = true;
     return answer(ctx, req, err);
 }
 
@@ -87,6 +99,8 @@ kfx_secrets_t kfx_kube_secrets(kfx_kube_t *kube)
                            .list = list_secrets,
                            .create = create_secret,
                            .apply = apply_secret,
+                           .write = write_object,
+                           .look = look_at,
                            .plane = get_plane,
                            .plane_uids = plane_uids,
                            .ctx = kube};

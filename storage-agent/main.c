@@ -270,6 +270,8 @@ static int run(agent_t *agent, const kfx_storage_options_t *options, kfx_error_t
         return 0;
     agent->storage.bootstrap.ca_pem = ca_pem;
     agent->storage.password_days = options->password_days;
+    agent->storage.etcd_image = options->etcd_image;
+    agent->storage.etcd_user = options->etcd_user;
     agent->storage.waiters_max = options->threads > 1 ? options->threads / 2 : 1;
     if (kfx_storage_init(&agent->storage, err) < 0)
         return -1;

@@ -15,6 +15,8 @@
 #define THREADS 4
 #define THREADS_MAX 32
 #define DAYS_MAX 3650
+#define ETCD_IMAGE "quay.io/coreos/etcd:v3.7.3"
+#define USER_MAX 2147483647L
 
 static const char usage[] =
     "Usage: kubeflex-storage-agent [OPTION]...\n"
@@ -34,6 +36,8 @@ static const char usage[] =
     "  --orphans               print what is left of planes that are gone (SERVER/NAME, bytes), and end\n"
     "  --remove-orphan SERVER/NAME  drop that, and end\n"
     "  --certificate-name NAME one more name of the server's certificate; may be repeated\n"
+    "  --etcd-image IMAGE      of planes with backend dedicated [KFX_ETCD_IMAGE, " ETCD_IMAGE "]\n"
+    "  --etcd-user UID         user of its processes; none: the cluster assigns one [KFX_ETCD_USER, 65532]\n"
     "  --log-level LEVEL       error, warn, info, debug [KFX_LOG_LEVEL, info]\n"
     "  --log-format FORMAT     text (key=value), json [KFX_LOG_FORMAT, text]\n"
     "  --help, --version\n";
@@ -52,6 +56,8 @@ static const struct option options[] = {
     {"orphans", no_argument, NULL, 'o'},
     {"remove-orphan", required_argument, NULL, 'r'},
     {"certificate-name", required_argument, NULL, 'c'},
+    {"etcd-image", required_argument, NULL, 'e'},
+    {"etcd-user", required_argument, NULL, 'u'},
     {"log-level", required_argument, NULL, 'l'},
     {"log-format", required_argument, NULL, 'f'},
     {"help", no_argument, NULL, 'h'},
@@ -83,6 +89,15 @@ static int set_days(kfx_storage_options_t *out, const char *text, kfx_error_t *e
     return kfx_option_number("--password-days", text, 0, DAYS_MAX, &out->password_days, err);
 }
 
+static int set_user(kfx_storage_options_t *out, const char *text, kfx_error_t *err)
+{
+    long n = -1;
+    if (strcmp(text, "none") != 0 && kfx_option_number("--etcd-user", text, 1, USER_MAX, &n, err) < 0)
+        return -1;
+    out->etcd_user = (int)n;
+    return 0;
+}
+
 static int take(int option, kfx_storage_options_t *out, kfx_error_t *err)
 {
     switch (option) {
@@ -99,6 +114,8 @@ static int take(int option, kfx_storage_options_t *out, kfx_error_t *err)
     case 'o': out->orphans = true; return 1;
     case 'r': out->remove = optarg; return 1;
     case 'c': return add_name(out, optarg, err) < 0 ? -1 : 1;
+    case 'e': out->etcd_image = optarg; return 1;
+    case 'u': return set_user(out, optarg, err) < 0 ? -1 : 1;
     case 'l': return kfx_option_log_level(optarg, err) < 0 ? -1 : 1;
     case 'f': return kfx_option_log_format(optarg, err) < 0 ? -1 : 1;
     case 'h': fputs(usage, stdout); return 0;
@@ -123,12 +140,15 @@ int kfx_storage_options(int argc, char **argv, kfx_storage_options_t *out, kfx_e
         .service = "postgres-postgresql",
         .ns = KFX_SYSTEM_NAMESPACE,
         .threads = THREADS,
+        .etcd_image = kfx_env_or("KFX_ETCD_IMAGE", ETCD_IMAGE),
     };
     const char *threads = kfx_env_or("KFX_THREADS", NULL);
     if (threads && set_threads(out, threads, err) < 0)
         return -1;
     const char *days = kfx_env_or("KFX_PASSWORD_DAYS", NULL);
     if (days && set_days(out, days, err) < 0)
+        return -1;
+    if (set_user(out, kfx_env_or("KFX_ETCD_USER", "65532"), err) < 0)
         return -1;
     optind = 1;
     while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {

@@ -19,6 +19,8 @@ typedef struct {
     bool orphans;       /* print them and end */
     const char *remove; /* drop this one, SERVER/NAME, and end */
     long password_days; /* 0: passwords may get any age */
+    const char *etcd_image;
+    int etcd_user; /* -1: none */
 } kfx_storage_options_t;
 
 /* Strings are borrowed from argv and the environment. 1: to go on; 0: --help or --version has been answered; -1: err.

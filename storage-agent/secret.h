@@ -19,6 +19,10 @@ typedef struct {
     int (*create)(void *ctx, const char *ns, json_t *secret, kfx_error_t *err);
     /* Server-side apply; the object as the API server left it. */
     json_t *(*apply)(void *ctx, const char *ns, const char *manager, json_t *secret, kfx_error_t *err);
+    /* The same for an object of any kind. */
+    json_t *(*write)(void *ctx, const char *collection, const char *manager, json_t *object, kfx_error_t *err);
+    /* An object's metadata. NULL with NOT_FOUND where there is none. */
+    json_t *(*look)(void *ctx, const char *collection, const char *name, kfx_error_t *err);
     /* The ControlPlane of that name; NULL with NOT_FOUND where there is none. */
     json_t *(*plane)(void *ctx, const char *name, kfx_error_t *err);
     /* {uid: true} of all ControlPlanes. */

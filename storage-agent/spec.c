@@ -11,11 +11,6 @@
 static const char *const backends[] = {
     [KFX_BACKEND_SHARED] = "shared", [KFX_BACKEND_DEDICATED] = "dedicated", [KFX_BACKEND_EXTERNAL] = "external"};
 
-const char *kfx_backend_name(kfx_backend_t backend)
-{
-    return backends[backend];
-}
-
 static int read_backend(const json_t *plane, kfx_storage_spec_t *out, kfx_error_t *err)
 {
     const char *name = kfx_json_str(plane, "spec", "backend");

@@ -29,8 +29,6 @@ typedef struct {
 /* Reads spec.backend and spec.storage. INVALID where they cannot be followed: the error says what to do. Pure. */
 int kfx_storage_spec(const json_t *plane, kfx_storage_spec_t *out, kfx_error_t *err);
 
-const char *kfx_backend_name(kfx_backend_t backend);
-
 /* uid -> what it said at which generation. Any thread. A plane that is not known here is asked for again. */
 typedef struct {
     pthread_mutex_t mutex;

@@ -4,6 +4,8 @@
 #include "base/json.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "storage-agent/dedicated.h"
+#include "storage-agent/external.h"
 #include "storage-agent/shared.h"
 
 #include <string.h>
@@ -50,7 +52,7 @@ static json_t *plane_of(kfx_storage_t *self, const kfx_storage_job_t *job, kfx_e
     const kfx_secrets_t *api = &self->bootstrap.secrets;
     kfx_error_t local = KFX_ERROR_INIT;
 
-    json_t *plane = kfx_specs_get(&self->specs, job->uid, job->deleting ? 0 : job->generation);
+    json_t *plane = kfx_specs_get(&self->specs, job->uid, job->generation);
     if (plane)
         return plane;
     plane = api->plane(api->ctx, job->plane, &local);
@@ -69,11 +71,14 @@ static json_t *plane_of(kfx_storage_t *self, const kfx_storage_job_t *job, kfx_e
 }
 
 /* Before there were other backends than the shared one, whatever the spec said was served by it: such a plane has its
- * data there. */
-static bool lives_in_shared(kfx_storage_t *self, const kfx_storage_job_t *job)
+ * data there. One that is deleted and shows nothing else may have been served like this: there is nothing to lose in
+ * looking. */
+static bool served_by_shared(kfx_storage_t *self, const kfx_storage_job_t *job, const kfx_storage_spec_t *spec)
 {
     if (job->digest && job->digest->postgres_server[0])
         return true;
+    if (job->deleting && spec->backend == KFX_BACKEND_DEDICATED)
+        return !kfx_dedicated_seen(job->digest);
     return kfx_digest_child(job->digest, "Secret", KFX_SECRET_DSN) && kfx_shared_serves(self, job);
 }
 
@@ -91,14 +96,12 @@ void kfx_storage_run(kfx_storage_t *self, const kfx_storage_job_t *job, kfx_resu
         kfx_storage_failed(job, &err, false, result);
         return;
     }
-    if (spec.backend == KFX_BACKEND_SHARED || job->deleting || lives_in_shared(self, job)) {
+    if (spec.backend == KFX_BACKEND_SHARED || served_by_shared(self, job, &spec))
         kfx_shared_run(self, job, spec.server[0] ? spec.server : NULL, result);
-        if (result->outcome == KFX_OUTCOME_GONE)
-            kfx_specs_note(&self->specs, job->uid, NULL);
-        return;
-    }
-    result->outcome = KFX_OUTCOME_WAITING;
-    kfx_result_condition(result, "StorageReady", false, "NotSupported",
-                         "backend %s is not built yet: delete the control plane and create it with backend shared",
-                         kfx_backend_name(spec.backend));
+    else if (spec.backend == KFX_BACKEND_DEDICATED)
+        kfx_dedicated_run(self, job, &spec, result);
+    else
+        kfx_external_run(self, job, &spec, result);
+    if (result->outcome == KFX_OUTCOME_GONE)
+        kfx_specs_note(&self->specs, job->uid, NULL);
 }

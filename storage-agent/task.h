@@ -16,9 +16,12 @@
 #include <stdatomic.h>
 
 typedef struct {
-    kfx_bootstrap_t bootstrap; /* the Postgres that KubeFlex brings, and the Secrets */
-    kfx_pool_t pool;           /* all servers, and each thread's sessions */
-    unsigned waiters_max;      /* threads that may wait for a lock at the same time: fewer than there are */
+    kfx_bootstrap_t bootstrap;   /* the Postgres that KubeFlex brings, and the Secrets */
+    kfx_pool_t pool;             /* all servers, and each thread's sessions */
+    const char *etcd_image;      /* of planes with an etcd of their own */
+    int etcd_user;               /* user id of its processes; -1: none is set, OpenShift assigns one */
+    const char *etcd_connect_to; /* tests: kfx_etcd_t.connect_to */
+    unsigned waiters_max;        /* threads that may wait for a lock at the same time: fewer than there are */
     atomic_uint waiters;
     long password_days; /* a password this old is replaced; 0: only where that is asked for */
     kfx_wrote_t wrote;  /* DSN Secrets of this process */

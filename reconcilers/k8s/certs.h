@@ -9,9 +9,9 @@
 #ifndef KFX_K8S_CERTS_H
 #define KFX_K8S_CERTS_H
 
+#include "base/pki.h"
 #include "objects/object.h"
 #include "reconcilers/endpoints.h"
-#include "reconcilers/pki.h"
 
 #include <jansson.h>
 

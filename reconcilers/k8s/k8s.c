@@ -83,10 +83,15 @@ static int await_place(kfx_run_t *run, const kfx_desired_t *list)
 static int workload(kfx_run_t *run, kfx_k8s_values_t *values)
 {
     const kfx_child_t *dsn = kfx_digest_child(run->digest, "Secret", KFX_SECRET_DSN);
+    const kfx_child_t *etcd = kfx_digest_child(run->digest, "Secret", KFX_SECRET_ETCD);
+    values->etcd = etcd && !dsn;
+    if (values->etcd)
+        dsn = etcd;
     kfx_desired_t list[WORKLOADS] = {{.object = NULL}, {.object = NULL}};
     if (!dsn || !dsn->owned || dsn->terminating)
         return kfx_verdict_set(&run->sync, KFX_OUTCOME_WAITING, 0, "WaitingForStorage",
-                               "the storage agent has not written Secret " KFX_SECRET_DSN " yet");
+                               "the storage agent has not written Secret " KFX_SECRET_DSN " or " KFX_SECRET_ETCD
+                               " yet");
     if (version_recorded(run, values->choice))
         return -1;
     values->dsn_hash = dsn->hash[0] ? dsn->hash : dsn->uid;
@@ -107,7 +112,8 @@ static int sync_plane(kfx_run_t *run)
     bool moved = false;
     if (kfx_takeover_check(run) || choose_version(run, &choice))
         return -1;
-    kfx_k8s_values_t values = {run->owner.plane, &run->config, &choice, "", ca_id};
+    kfx_k8s_values_t values = {
+        .plane = run->owner.plane, .config = &run->config, .choice = &choice, .dsn_hash = "", .ca_id = ca_id};
     if (front(run, &values, &moved))
         return -1;
     kfx_endpoints(run->owner.plane, run->owner.plane, &run->config, &run->memo, &endpoints);

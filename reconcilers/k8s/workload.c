@@ -98,12 +98,28 @@ static void put_workload(json_t *vars, const kfx_k8s_values_t *values)
     json_object_set_new(vars, "run_as_user", values->config->openshift ? json_null() : json_integer(RUN_AS_USER));
 }
 
+/* What the API server's pod has more of for its storage, as variables of their own. */
+static int put_storage(json_t *vars, bool etcd, kfx_error_t *err)
+{
+    static const char *const parts[] = {"containers", "flags", "env", "mounts", "volumes"};
+    KFX_JSON json_t *storage =
+        kfx_manifest_render(kfx_k8s_manifests, etcd ? "storage-etcd" : "storage-kine", vars, err);
+    for (size_t i = 0; storage && i < KFX_COUNT(parts); i++) {
+        KFX_FREE char *name = kfx_xasprintf("storage_%s", parts[i]);
+        json_object_set(vars, name, kfx_json_get(storage, parts[i]));
+    }
+    return storage ? 0 : -1;
+}
+
 json_t *kfx_k8s_manifest(const char *name, const kfx_k8s_values_t *values, kfx_error_t *err)
 {
     KFX_JSON json_t *vars =
         json_pack("{s:s, s:s}", "plane", values->plane, "service_type", kfx_service_type(values->config->exposure));
-    if (values->choice)
+    if (values->choice) {
         put_workload(vars, values);
+        if (put_storage(vars, values->etcd, err))
+            return NULL;
+    }
     return kfx_manifest_render(kfx_k8s_manifests, name, vars, err);
 }
 
@@ -117,7 +133,8 @@ json_t *kfx_k8s_render(const char *plane, const kfx_config_t *config, kfx_error_
     json_t *made;
     if (kfx_k8s_choose("", "", config->kubernetes_version, &choice, err))
         return NULL;
-    kfx_k8s_values_t values = {plane, config, &choice, "rendered", "rendered"};
+    kfx_k8s_values_t values = {
+        .plane = plane, .config = config, .choice = &choice, .dsn_hash = "rendered", .ca_id = "rendered"};
     for (size_t i = 0; i < KFX_COUNT(names); i++) {
         json_t *object = kfx_k8s_manifest(names[i], &values, err);
         if (!object || json_array_append_new(out, object))

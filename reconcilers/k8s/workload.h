@@ -11,7 +11,8 @@ typedef struct {
     const char *plane;
     const kfx_config_t *config;
     const kfx_k8s_choice_t *choice; /* may be NULL where no workload is rendered */
-    const char *dsn_hash;           /* of Secret kine-dsn */
+    const char *dsn_hash;           /* of Secret kine-dsn, or etcd-client */
+    bool etcd;                      /* the API server reaches an etcd itself, without kine */
     const char *ca_id;
 } kfx_k8s_values_t;
 

@@ -4,9 +4,9 @@
 #include "base/json.h"
 #include "base/manifest.h"
 #include "base/mem.h"
+#include "base/pki.h"
 #include "reconcilers/front.h"
 #include "reconcilers/guest.h"
-#include "reconcilers/pki.h"
 
 #include <stdio.h>
 #include <string.h>

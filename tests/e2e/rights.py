@@ -189,6 +189,11 @@ REFUSED = {
         list secrets -n kubeflex-system
         patch secrets -n kubeflex-storage
         delete secrets/kine-dsn -n PLANE
+        create statefulsets.apps -n PLANE
+        patch statefulsets.apps/vcluster -n PLANE
+        delete statefulsets.apps/etcd -n PLANE
+        create services -n PLANE
+        patch services/PLANE -n PLANE
         watch controlplanes
         patch controlplanes -A
         patch controlplanes/PLANE --subresource=status

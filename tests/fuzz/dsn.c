@@ -1,6 +1,7 @@
 /* tests/fuzz/dsn.c: a DSN that somebody put into a Secret, and the round trip of our own with any password and server.
  */
 #include "base/mem.h"
+#include "storage-agent/outside.h"
 #include "storage-agent/secret.h"
 #include "tests/fuzz/fuzz.h"
 
@@ -14,6 +15,25 @@ static char *text_of(kfx_input_t *in, size_t max)
     char *text = kfx_xcalloc(1, len + 1);
     memcpy(text, part, len < max ? len : max);
     return text;
+}
+
+/* A user's Secret: what is understood is written again so that it is understood as the same. */
+static void read_users(const char *dsn)
+{
+    kfx_error_t err = KFX_ERROR_INIT;
+    KFX_SECRET json_t *secret = kfx_secret_new("ns", "name", "Opaque");
+    KFX_CLEANUP(kfx_outside_clear) kfx_outside_t first = {.etcd = false}, second = {.etcd = false};
+
+    kfx_secret_set(secret, "endpoint", dsn);
+    kfx_secret_set(secret, "ca.crt", "CA");
+    if (kfx_outside_read(&first, secret, &err) < 0) {
+        assert(err.code == KFX_E_INVALID);
+        return;
+    }
+    assert(kfx_outside_dsn(first.endpoint, &second));
+    assert(strcmp(first.host, second.host) == 0 && strcmp(first.port, second.port) == 0);
+    assert(strcmp(first.database, second.database) == 0 && strcmp(first.user, second.user) == 0);
+    assert(strcmp(first.password, second.password) == 0);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -30,5 +50,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (mine[0] && host[0] && kfx_dsn_password(dsn, &names, password))
         assert(strcmp(password, mine) == 0);
     kfx_dsn_hash_matches(foreign, "0123456789abcdef");
+    read_users(foreign);
+    read_users(dsn);
     return 0;
 }

@@ -40,6 +40,7 @@ int fixture_setup(void **state)
     fx->storage.bootstrap.ca_pem = fx->ca_pem;
     fx->storage.bootstrap.dsn_port = fx->server.port;
     fx->storage.waiters_max = 4;
+    fx->storage.etcd_image = "etcd:test";
     if (kfx_storage_init(&fx->storage, &err) < 0)
         fail_msg("%s", err.msg);
     *state = fx;

@@ -183,12 +183,35 @@ void store_destroy(store_t **self_p)
     *self_p = NULL;
 }
 
+/* The namespace of "/api/v1/namespaces/NS/secrets". */
+static void namespace_of(const char *collection, char out[256])
+{
+    const char *at = strstr(collection, "/namespaces/");
+    snprintf(out, 256, "%.*s", at ? (int)strcspn(at + 12, "/") : 0, at ? at + 12 : "");
+}
+
+static json_t *write_object(void *ctx, const char *collection, const char *manager, json_t *object, kfx_error_t *err)
+{
+    char ns[256];
+    namespace_of(collection, ns);
+    return apply_secret(ctx, ns, manager, object, err);
+}
+
+static json_t *look_at(void *ctx, const char *collection, const char *name, kfx_error_t *err)
+{
+    char ns[256];
+    namespace_of(collection, ns);
+    return get_secret(ctx, ns, name, err);
+}
+
 kfx_secrets_t store_secrets(store_t *self)
 {
     return (kfx_secrets_t){.get = get_secret,
                            .list = list_secrets,
                            .create = create_secret,
                            .apply = apply_secret,
+                           .write = write_object,
+                           .look = look_at,
                            .plane = get_plane,
                            .plane_uids = plane_uids,
                            .ctx = self};

@@ -110,7 +110,7 @@ static void test_backend(void **state)
     plane_result(&plane, false, result);
     assert_string_equal(result->conditions[0].reason, "DatabaseReady");
     plane_result(&other, false, result);
-    assert_string_equal(result->conditions[0].reason, "NotSupported");
+    assert_string_equal(result->conditions[0].reason, "EtcdNotReady");
     assert_gone(&other);
     assert_int_equal(plane_run(&plane, true), KFX_OUTCOME_GONE);
     assert_gone(&plane);

@@ -1,12 +1,12 @@
-/* reconcilers/pki.h: certificate authorities, certificates and keys of a plane (OpenSSL 3).
+/* base/pki.h: certificate authorities, certificates and keys (OpenSSL 3).
  *
  * All keys are EC P-256: an RSA-2048 key costs 170 ms here, a P-256 key 0.03 ms. Serial numbers are random (128 bits),
  * every certificate carries a SubjectKeyIdentifier and an AuthorityKeyIdentifier that matches its issuer, so OpenSSL
  * and Go both verify the chain. Valid from one hour ago for ten years (there is no rotation yet). Private keys are PEM
  * "EC PRIVATE KEY" (SEC 1), public ones "PUBLIC KEY" (PKIX). Functions share nothing: thread-safe.
  */
-#ifndef KFX_RECONCILERS_PKI_H
-#define KFX_RECONCILERS_PKI_H
+#ifndef KFX_PKI_H
+#define KFX_PKI_H
 
 #include "base/error.h"
 

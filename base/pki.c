@@ -1,5 +1,5 @@
-/* reconcilers/pki.c: X.509 with OpenSSL 3. */
-#include "reconcilers/pki.h"
+/* base/pki.c: X.509 with OpenSSL 3. */
+#include "base/pki.h"
 
 #include "base/buf.h"
 #include "base/mem.h"
