@@ -2,6 +2,7 @@
 # Control planes of types vcluster, k3s and ocm, side by side: v1, k1 and o1. Unless `deploy/local/up --image` has brought the real
 # programs, stand-ins run in them (deploy/local/programs/standin), with a real API server inside.
 # shellcheck disable=SC2154 # bats sets output, status, stderr
+# bats file_tags=alone
 
 bats_require_minimum_version 1.5.0
 

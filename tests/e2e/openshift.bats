@@ -3,6 +3,7 @@
 # (route-crd.yaml) and a policy that gives pods a user as OpenShift's security context constraints do, and these tests are the router
 # that chooses host names. The plane is of type vcluster (a stand-in, as in guests.bats).
 # shellcheck disable=SC2154 # bats sets output, status, stderr
+# bats file_tags=alone
 
 bats_require_minimum_version 1.5.0
 
@@ -11,7 +12,7 @@ setup_file() {
   e2e_setup_file
   if [ -z "$(hk get storageclass -o name)" ]; then volume_make; fi
   hk apply --server-side -f "$BATS_TEST_DIRNAME/route-crd.yaml"
-  hk wait --for=condition=Established crd/routes.route.openshift.io --timeout=30s
+  within 60 hk wait --for=condition=Established crd/routes.route.openshift.io --timeout=30s
   users_assign
   config_set isOpenShift true
   # It asks every ten minutes whether there are Routes.
@@ -102,7 +103,8 @@ route() { hk get route -n r1-system r1 -o "jsonpath=$1"; }
   service=$(hk get service -n r1-system vcluster -o 'jsonpath={.spec.clusterIP}')
   # As the router would: the name in the handshake, and the certificate has it.
   secret_value r1-system vc-vcluster certificate-authority >"$BATS_TEST_TMPDIR/ca"
-  in_node curl -sS --max-time 10 --cacert "$BATS_TEST_TMPDIR/ca" --connect-to "r1.apps.example.com:443:$service:443" https://r1.apps.example.com/readyz
+  # kube-proxy follows the ready pod a moment later.
+  within 15 in_node curl -sS --max-time 10 --cacert "$BATS_TEST_TMPDIR/ca" --connect-to "r1.apps.example.com:443:$service:443" https://r1.apps.example.com/readyz
   secret_value r1-system vc-vcluster client-certificate >"$BATS_TEST_TMPDIR/crt"
   secret_value r1-system vc-vcluster client-key >"$BATS_TEST_TMPDIR/key"
   contains "$(in_node curl -sS --max-time 10 --cacert "$BATS_TEST_TMPDIR/ca" --cert "$BATS_TEST_TMPDIR/crt" --key "$BATS_TEST_TMPDIR/key" \
