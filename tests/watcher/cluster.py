@@ -210,10 +210,10 @@ class Fleet:
                 "metadata": {"name": name, "labels": {"wt": self.tag}, **meta}, "spec": {"type": kind}}
         return name, self.api.create(PLANES, body)
 
-    def takes(self, name):
-        """Whether the API server would take a plane of that name."""
+    def takes(self, name, kind="k8s"):
+        """Whether the API server would take a plane of that name and type."""
         body = {"apiVersion": "tenancy.kflex.kubestellar.org/v1alpha1", "kind": "ControlPlane", "metadata": {"name": name},
-                "spec": {"type": "k8s"}}
+                "spec": {"type": kind}}
         try:
             return self.api.create(PLANES + "?dryRun=All", body)
         except urllib.error.HTTPError:

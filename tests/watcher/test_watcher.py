@@ -237,14 +237,29 @@ class Tests:
             took.append((time.monotonic() - at) * 1000)
         print(f"   child to status: median {sorted(took)[10]:.0f} ms, worst {max(took):.0f} ms (polling included)")
 
+    def serve(self, schema):
+        crd = self.f.api.get(CRD)
+        crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"] = schema
+        self.f.api.call("PUT", CRD, crd)
+
     def test_6_not_supported(self):
+        """The definition of a later release has a type that this watcher does not know."""
         f = self.f
-        name, _ = f.plane("v", "martian")
-        synced = wait("Synced=False", lambda: conditions(f.seen(name)).get("Synced"))
-        assert synced["status"] == "False" and synced["reason"] == "NotSupported" and "k8s" in synced["message"], synced
-        assert not f.seen(name)["metadata"].get("finalizers")
-        f.api.delete(f"{PLANES}/{name}")
-        wait("gone", lambda: f.seen(name) is None)
+        ours = f.api.get(CRD)["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
+        later = json.loads(json.dumps(ours))
+        later["properties"]["spec"]["properties"]["type"]["enum"].append("martian")
+        self.serve(later)
+        try:
+            wait("it is in force, some time after it is stored", lambda: f.takes("v", "martian"))
+            name, _ = f.plane("v", "martian")
+            synced = wait("Synced=False", lambda: conditions(f.seen(name)).get("Synced"))
+            assert synced["status"] == "False" and synced["reason"] == "NotSupported" and "k8s" in synced["message"], synced
+            assert not f.seen(name)["metadata"].get("finalizers")
+            f.api.delete(f"{PLANES}/{name}")
+            wait("gone", lambda: f.seen(name) is None)
+        finally:
+            self.serve(ours)
+        wait("our own is in force again", lambda: not f.takes("v", "martian"))
 
     def test_7_failover(self):
         f, name = self.f, self.f.name("a")
@@ -318,13 +333,8 @@ class Tests:
             del schema["x-kubernetes-validations"]
         for part in ("spec", "status"):
             del older["properties"][part]["properties"]["kubernetesVersion"]
-
-        def serve(schema):
-            crd = f.api.get(CRD)
-            crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"] = schema
-            f.api.call("PUT", CRD, crd)
         assert f.metric(self.leading, "kubeflex_watcher_crd_current") == 1
-        serve(older)
+        self.serve(older)
         try:
             wait("it is in force, some time after it is stored", lambda: f.takes("kube"))
             wait("the metric", lambda: f.metric(self.leading, "kubeflex_watcher_crd_current") == 0)
@@ -345,7 +355,7 @@ class Tests:
             self.reconciler.no_task(name, 0.5)
             assert f.metric(self.leading, "kubeflex_watcher_writes_total") <= writes + 1, "a status is written over and over"
         finally:
-            serve(ours)
+            self.serve(ours)
         assert self.reconciler.task(name, version="v1.36.3")
         assert f.metric(self.leading, "kubeflex_watcher_crd_current") == 1
         assert f.metric(self.leading, "kubeflex_watcher_writes_total") <= writes + 10, "it took too many writes to heal"
