@@ -1,6 +1,7 @@
 #!/usr/bin/env bats
 # The shared Postgres as its operator sees it: a new password for a plane that is in use, what planes that are gone left behind.
 # shellcheck disable=SC2154 # bats sets output, status, stderr
+# bats file_tags=alone
 
 bats_require_minimum_version 1.5.0
 
