@@ -23,8 +23,8 @@ import threading
 
 WATCHES = {"secrets": "secrets", "controlplanes": "controlplanes.tenancy.kflex.kubestellar.org", "events": "events",
            "workloads": "deployments,statefulsets,configmaps"}
-# Not secret: certificates, public keys, names. server.key is the bus's public key.
-PUBLIC = re.compile(r"(\.crt|\.pub|^public\.key|^server\.key|^username|^namespace)$")
+# Not secret: certificates, public keys, names, addresses of an etcd. server.key is the bus's public key.
+PUBLIC = re.compile(r"(\.crt|\.pub|^public\.key|^server\.key|^username|^namespace|^endpoints$)$")
 KEY_DATA = re.compile(rb"(?:client-key-data|token|password): *['\"]?([A-Za-z0-9+/=._-]{16,})")
 IN_DSN = re.compile(rb"://[^:/@\s]+:([^@\s]+)@")
 # What no line may look like, whatever the value.
