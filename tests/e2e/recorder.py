@@ -23,8 +23,8 @@ import threading
 
 WATCHES = {"secrets": "secrets", "controlplanes": "controlplanes.tenancy.kflex.kubestellar.org", "events": "events",
            "workloads": "deployments,statefulsets,configmaps"}
-# Not secret: certificates, public keys, names, addresses of an etcd. server.key is the bus's public key.
-PUBLIC = re.compile(r"(\.crt|\.pub|^public\.key|^server\.key|^username|^namespace|^endpoints$)$")
+# Not secret: certificates, public keys, names. server.key is the bus's public key.
+PUBLIC = re.compile(r"(\.crt|\.pub|^public\.key|^server\.key|^username|^namespace)$")
 KEY_DATA = re.compile(rb"(?:client-key-data|token|password): *['\"]?([A-Za-z0-9+/=._-]{16,})")
 IN_DSN = re.compile(rb"://[^:/@\s]+:([^@\s]+)@")
 # What no line may look like, whatever the value.
@@ -125,9 +125,10 @@ def known_secrets(folder):
             continue
         meta = secret["metadata"]
         for key, value in (secret.get("data") or {}).items():
-            if PUBLIC.search(key):
-                continue
             raw = base64.b64decode(value)
+            # Addresses of an etcd are told where one does not answer; with a login in them they would be a secret.
+            if PUBLIC.search(key) or (key == "endpoints" and b"@" not in raw):
+                continue
             # Of a kubeconfig only the credentials are secret: the rest is certificates and names.
             parts = set(KEY_DATA.findall(raw)) if b"client-key-data" in raw else forms(raw)
             for form in parts | {base64.b64decode(p) for p in parts if b"client-key-data" in raw and not p.startswith(b"ey")}:
