@@ -41,7 +41,7 @@ int kfx_signals_catch(zloop_t *loop, int (*on_stop)(void *ctx, int signal_number
     stop_ctx = ctx;
     zmq_pollitem_t item = {.fd = wake[0], .events = ZMQ_POLLIN};
     zloop_poller(loop, &item, on_wake, NULL);
-    struct sigaction action = {.sa_handler = on_signal};
+    struct sigaction action = {.sa_handler = on_signal, .sa_flags = SA_RESTART}; /* what is being written stays whole */
     sigemptyset(&action.sa_mask);
     sigaction(SIGTERM, &action, NULL);
     sigaction(SIGINT, &action, NULL);

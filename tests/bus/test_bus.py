@@ -1,14 +1,18 @@
 """The bus with real processes: kubeflex-bus, workers, a watcher and a tap, over ipc:// and over tcp with CURVE."""
+import fcntl
 import json
 import os
+import re
+import signal
 import subprocess
 import sys
+import time
 import unittest
 import urllib.request
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from fake_secrets import Store  # noqa: E402
-from harness import CONT, KILL, STOP, TERM, Site  # noqa: E402
+from harness import CONT, KILL, PATIENCE, STOP, TERM, Site  # noqa: E402
 
 
 def event(watcher, key, seq, service="reconcile.k8s", uid="u1", generation=1, deleting=0):
@@ -560,6 +564,41 @@ class Tap(BusTest):
         done.signal(2)
         self.assertEqual(done.wait(), 0)
         self.assertEqual(done.count('^{.*"key":"(ok-1|wait-1)"'), 1)
+
+    def test_stop_behind_a_slow_reader_loses_no_line(self):
+        """Ctrl-C while whoever reads the lines lags: the write goes on, kflex ends well."""
+        watcher, _ = self.ready()
+        read, write = os.pipe()
+        fcntl.fcntl(write, fcntl.F_SETPIPE_SZ, 4096)
+        tap = subprocess.Popen([os.environ["KFX_TEST_KFLEX"], "tap", "--bus", self.site.tap_bind], stdout=write,
+                               stderr=subprocess.PIPE, text=True)
+        self.addCleanup(tap.kill)
+        os.close(write)
+        with os.fdopen(read, encoding="utf-8") as lines, tap.stderr:
+            self.assertRegex(tap.stderr.readline(), "^Listening")
+            deadline, events = time.monotonic() + PATIENCE, 0
+            while not self.blocked_in_write(tap.pid):
+                self.assertLess(time.monotonic(), deadline)
+                events += 1
+                event(watcher, f"ok-{events}", 1)
+            tap.send_signal(signal.SIGINT)
+            while self.signal_pending(tap.pid):
+                self.assertLess(time.monotonic(), deadline)
+            written = lines.read().splitlines()
+        self.assertEqual(tap.wait(PATIENCE), 0)
+        whole = re.compile(r"^\d\d:\d\d:\d\d\.\d{3}  \S+ +\S+ +[A-Z]+ ")
+        self.assertEqual([line for line in written[1:] if not whole.match(line)], [])
+
+    @staticmethod
+    def blocked_in_write(pid):
+        """Whether the program's main thread waits for room in a pipe."""
+        with open(f"/proc/{pid}/wchan", encoding="ascii") as file:
+            return "pipe_write" in file.read()
+
+    @staticmethod
+    def signal_pending(pid):
+        with open(f"/proc/{pid}/status", encoding="ascii") as file:
+            return re.search(r"^ShdPnd:\s*0+$", file.read(), re.MULTILINE) is None
 
     def test_figures(self):
         watcher, _ = self.ready(threads=1)
