@@ -17,8 +17,9 @@
 #define PROBE_CAP_MS 1000
 /* A Service without rules refuses, but the kernel sends only a few such answers a second to one address
  * (icmp_ratelimit), and to what then hangs the next packet would go after a second. So the first probes of a plane give
- * up early. */
-#define PROBE_SHORT_LIMIT_MS 250
+ * up early; each fourth one has twice the time, for a machine too busy to answer that fast. */
+#define PROBE_SHORT_LIMIT_MS 80
+#define PROBE_SAME_LIMIT 4
 #define PROBE_LIMIT_MS 1000
 /* A workload without ready pods is left alone for the time that a start takes; then its pods are asked for the cause,
  * and again later, because no event of the workload tells that the cause is another one now. */
@@ -169,7 +170,7 @@ static void probe(kfx_run_t *run)
     const kfx_type_t *type = run->rec->type;
     kfx_error_t err = KFX_ERROR_INIT;
     bool first = !run->memo.was_ready && run->memo.probe_failures < PROBE_SHORT_TRIES;
-    int limit = first ? PROBE_SHORT_LIMIT_MS : PROBE_LIMIT_MS;
+    int limit = first ? PROBE_SHORT_LIMIT_MS << (run->memo.probe_failures / PROBE_SAME_LIMIT) : PROBE_LIMIT_MS;
     kfx_verdict_t kept = run->sync;
     int rc = type->alive ? type->alive(run, limit, &err) : service_alive(run, limit, &err);
     kfx_verdict_t failed = run->sync;
