@@ -22,8 +22,9 @@ bool kfx_broker_send(kfx_broker_t *self, zframe_t *id, const kfx_peer_t *peer, k
     if (!msg)
         return false;
     zframe_t *record = NULL;
-    if (kfx_tap_wanted(self->tap, kind))
-        record = kfx_broker_record(true, id, peer ? peer->sender : "", peer ? peer->role.name : "", latency_ms, msg);
+    if (kfx_tap_admits(self->tap, kind, kfx_now_ms()))
+        record =
+            kfx_broker_record(self, true, id, peer ? peer->sender : "", peer ? peer->role.name : "", latency_ms, msg);
     zframe_t *front = zframe_dup(id);
     zmsg_prepend(msg, &front);
     bool sent = zmsg_send(&msg, self->work) == 0;
@@ -34,10 +35,11 @@ bool kfx_broker_send(kfx_broker_t *self, zframe_t *id, const kfx_peer_t *peer, k
     return sent;
 }
 
-zframe_t *kfx_broker_record(bool out, zframe_t *id, const char *peer, const char *role, int64_t latency_ms,
-                            zmsg_t *frames)
+zframe_t *kfx_broker_record(kfx_broker_t *self, bool out, zframe_t *id, const char *peer, const char *role,
+                            int64_t latency_ms, zmsg_t *frames)
 {
     kfx_tap_meta_t meta = {.time_us = kfx_tap_now_us(), .out = out, .timed = latency_ms >= 0};
+    meta.left_out = kfx_tap_left_out(self->tap);
     meta.latency_ms = latency_ms > 0 ? (uint32_t)(latency_ms < UINT32_MAX ? latency_ms : UINT32_MAX) : 0;
     kfx_copy(meta.peer, sizeof(meta.peer), peer);
     kfx_copy(meta.role, sizeof(meta.role), role);

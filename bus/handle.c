@@ -320,9 +320,10 @@ static int act(turn_t *t, kfx_error_t *err)
 /* The tap shows what arrived, also what is refused. */
 static void show(turn_t *t, zmsg_t *frames)
 {
-    if (!t->msg->kind || !kfx_tap_wanted(t->broker->tap, t->msg->kind))
+    if (!t->msg->kind || !kfx_tap_admits(t->broker->tap, t->msg->kind, t->now))
         return;
-    zframe_t *record = kfx_broker_record(false, t->id, t->msg->env.sender, t->role.name, t->latency_ms, frames);
+    zframe_t *record =
+        kfx_broker_record(t->broker, false, t->id, t->msg->env.sender, t->role.name, t->latency_ms, frames);
     kfx_tap_publish(t->broker->tap, t->msg->kind, &t->msg->env, &record);
 }
 

@@ -13,6 +13,9 @@ struct kfx_tap {
     zsock_t *xpub;
     size_t wanted[KINDS]; /* topics subscribed to that messages of the kind may have */
     size_t stats_wanted;
+    int64_t room; /* records, in thousandths: KFX_TAP_A_SECOND of them come by a second, and as many may be saved up */
+    int64_t room_at;
+    uint32_t left_out;
 };
 
 /* May a topic that begins with word and a blank match the subscription? */
@@ -75,9 +78,28 @@ void kfx_tap_destroy(kfx_tap_t **self_p)
     *self_p = NULL;
 }
 
-bool kfx_tap_wanted(const kfx_tap_t *self, kfx_kind_t kind)
+bool kfx_tap_admits(kfx_tap_t *self, kfx_kind_t kind, int64_t now)
 {
-    return self && self->wanted[(unsigned)kind < KINDS ? kind : 0] > 0;
+    const int64_t one = 1000, full = one * KFX_TAP_A_SECOND;
+    if (!self || self->wanted[(unsigned)kind < KINDS ? kind : 0] == 0)
+        return false;
+    int64_t passed = now - self->room_at;
+    self->room =
+        passed >= 1000 || self->room + passed * KFX_TAP_A_SECOND > full ? full : self->room + passed * KFX_TAP_A_SECOND;
+    self->room_at = now;
+    if (self->room < one) {
+        self->left_out += self->left_out < UINT32_MAX;
+        return false;
+    }
+    self->room -= one;
+    return true;
+}
+
+uint32_t kfx_tap_left_out(kfx_tap_t *self)
+{
+    uint32_t count = self->left_out;
+    self->left_out = 0;
+    return count;
 }
 
 bool kfx_tap_stats_wanted(const kfx_tap_t *self)

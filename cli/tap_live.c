@@ -10,6 +10,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <string.h>
 
 #define PATIENCE_MS 10000 /* for the first connection */
@@ -35,7 +36,7 @@ typedef struct {
     kfx_error_t why; /* the last reason why it is not up */
     bool fatal;      /* … which time does not heal */
     FILE *record;
-    uint64_t recorded;
+    uint64_t recorded, left_out;
     kfx_tap_board_t board;
     int64_t board_at; /* when a round of figures began to arrive; 0: shown */
 } live_t;
@@ -198,6 +199,7 @@ static int take_record(live_t *self, zframe_t *record, kfx_error_t *err)
             self->recorded += rc == 0;
         }
     }
+    self->left_out += seen.meta.left_out;
     kfx_msg_release(&seen.msg);
     return rc;
 }
@@ -283,6 +285,11 @@ static int on_tick(zloop_t *loop, int timer, void *arg)
         renew_keys(self, now);
     if (self->board_at && now - self->board_at >= TICK_MS / 2)
         show_board(self);
+    if (self->left_out) {
+        kfx_out_warn(&self->cli->out, "%" PRIu64 " messages were not shown: more passed than watching may cost",
+                     self->left_out);
+        self->left_out = 0;
+    }
     if (!self->ever && now - self->started_at >= PATIENCE_MS) {
         kfx_error_t was = self->why;
         kfx_error_set(&self->why, KFX_E_TIMEOUT, "the bus does not answer at %s: %.600s", self->endpoint,

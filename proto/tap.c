@@ -12,9 +12,9 @@
 #define STATS(member, name, type) KFX_WIRE(kfx_tap_stats_t, member, name, type)
 
 static const kfx_wire_field_t meta_fields[] = {
-    META(time_us, "time", KFX_WIRE_I64),  META(out, "out", KFX_WIRE_BOOL),     META(peer, "peer", KFX_WIRE_TEXT),
-    META(role, "role", KFX_WIRE_TEXT),    META(identity, "id", KFX_WIRE_TEXT), META(timed, "timed", KFX_WIRE_BOOL),
-    META(latency_ms, "ms", KFX_WIRE_U32),
+    META(time_us, "time", KFX_WIRE_I64),  META(out, "out", KFX_WIRE_BOOL),          META(peer, "peer", KFX_WIRE_TEXT),
+    META(role, "role", KFX_WIRE_TEXT),    META(identity, "id", KFX_WIRE_TEXT),      META(timed, "timed", KFX_WIRE_BOOL),
+    META(latency_ms, "ms", KFX_WIRE_U32), META(left_out, "left_out", KFX_WIRE_U32),
 };
 
 static const kfx_wire_field_t stats_fields[] = {
@@ -185,6 +185,7 @@ json_t *kfx_tap_json(const kfx_tap_seen_t *seen)
         json_object_set_new(object, "running", json_true());
     if (meta->timed)
         json_object_set_new(object, "latencyMs", json_integer(meta->latency_ms));
+    put_number(object, "leftOut", meta->left_out);
     json_object_set_new(object, "size",
                         json_integer(seen->msg.payload ? (json_int_t)zframe_size(seen->msg.payload) : 0));
     return object;

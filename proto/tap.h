@@ -25,6 +25,7 @@ typedef struct {
     char identity[64];           /* its routing id, hex */
     bool timed;                  /* latency_ms counts */
     uint32_t latency_ms;         /* TASK: waited in line; DONE from a worker: ran */
+    uint32_t left_out;           /* messages before this one that were not shown: more came than a tap may cost */
 } kfx_tap_meta_t;
 
 #define KFX_TAP_RECORD_MAX (2 * KFX_FRAME_MAX + 4096) /* more than a record of two full frames has */

@@ -22,6 +22,7 @@ static zframe_t *mirrored(void)
     zmsg_t *msg = kfx_msg_encode(KFX_TASK, &env, payload);
     zframe_destroy(&payload);
     kfx_tap_meta_t meta = {.time_us = 1700000000123456, .out = true, .timed = true, .latency_ms = 3};
+    meta.left_out = 5;
     kfx_copy(meta.peer, sizeof meta.peer, "w1");
     kfx_copy(meta.role, sizeof meta.role, "reconciler:k8s");
     kfx_copy(meta.identity, sizeof meta.identity, "00ff");
@@ -41,10 +42,10 @@ static void test_message_there_and_back(void **state)
     assert_int_equal(seen.meta.latency_ms, 3);
     assert_int_equal(seen.msg.kind, KFX_TASK);
     KFX_JSON json_t *json = kfx_tap_json(&seen);
-    json_t *want = json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:i, s:i, s:i, s:i, s:i}", "time",
+    json_t *want = json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:i, s:i, s:i, s:i, s:i, s:i}", "time",
                              "2023-11-14T22:13:20.123Z", "direction", "out", "kind", "TASK", "service", "reconcile.k8s",
                              "key", "cp1", "peer", "w1", "role", "reconciler:k8s", "identity", "00ff", "sender",
-                             "bus-1", "seq", 9, "task", 7, "attempt", 2, "latencyMs", 3, "size", 1);
+                             "bus-1", "seq", 9, "task", 7, "attempt", 2, "latencyMs", 3, "leftOut", 5, "size", 1);
     assert_true(json_equal(json, want));
     json_decref(want);
     kfx_msg_release(&seen.msg);

@@ -570,7 +570,8 @@ class Tap(BusTest):
         watcher, _ = self.ready()
         read, write = os.pipe()
         fcntl.fcntl(write, fcntl.F_SETPIPE_SZ, 4096)
-        tap = subprocess.Popen([os.environ["KFX_TEST_KFLEX"], "tap", "--bus", self.site.tap_bind], stdout=write,
+        argv = [os.environ["KFX_TEST_KFLEX"], "tap", "--bus", self.site.tap_bind]
+        tap = subprocess.Popen(argv + (["--keys-dir", self.site.keys] if self.curve else []), stdout=write,
                                stderr=subprocess.PIPE, text=True)
         self.addCleanup(tap.kill)
         os.close(write)
