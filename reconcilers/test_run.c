@@ -56,7 +56,7 @@ static void test_life(void **state)
     assert_int_equal(w->result.retry_after_ms, 40);
     for (int i = 2; i < 12; i++) {
         run_task(w);
-        assert_in_range(w->result.retry_after_ms, 80, 160); /* a Service's rules may need a second */
+        assert_in_range(w->result.retry_after_ms, 80, 160);     /* a Service's rules may need a second */
         assert_int_equal(w->api.probe_limit_ms, 80 << (i / 4)); /* what hangs is given up early */
     }
     run_task(w);
