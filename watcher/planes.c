@@ -293,6 +293,8 @@ bool kfx_child_risen(const kfx_tracked_t *child, size_t service)
     return child->ready && child->told[service] && !(child->told[service] & 1);
 }
 
+#define TOLD_OLD 2u /* no view but by a chance of one in 2^30 */
+
 /* The watch shows what a service reported as written, at that resourceVersion or a later one. */
 static void match_write(kfx_plane_t *plane, kfx_tracked_t *child, size_t service, const char *written_rv)
 {
@@ -301,6 +303,9 @@ static void match_write(kfx_plane_t *plane, kfx_tracked_t *child, size_t service
         child->baseline = child->fields;
         child->drifted = child->fields == 0;
     }
+    /* It was harmed again after the service had put it right: what that was told before says the same, and is old. */
+    if (!exact && child->drifted && child->told[service])
+        child->told[service] = TOLD_OLD | (child->told[service] & 1);
     if (!kfx_child_plain(plane, child) || (!exact && version_matters(child)))
         return;
     if (!exact && child->told[service] && (child->told[service] & 1) != child->ready)
@@ -400,14 +405,15 @@ void kfx_plane_unsettle(kfx_plane_t *plane)
         plane->views[i].lost_child = true;
 }
 
-/* A service looks for its Namespace itself: it may have met one that it never was told of, and waits for its end. */
+/* A service looks for its Namespace itself: it may have met one that it never was told of, and waits for its end. And
+ * one that is at work may have made what it was never told of: its DONE comes later than the end of that. */
 static void drop_child(kfx_plane_t *plane, kfx_tracked_t **at)
 {
     kfx_tracked_t *child = *at;
     if (strcmp(child->kind, "Namespace") == 0)
         kfx_plane_unsettle(plane);
     for (size_t i = 0; i < KFX_SERVICES_MAX; i++)
-        if (child->told[i])
+        if (child->told[i] || plane->views[i].sent_seq > plane->views[i].done_seq)
             plane->views[i].lost_child = true;
     *at = child->next;
     free_child(child);

@@ -201,6 +201,49 @@ static void test_unready_during_a_write(void **state)
     done_with();
 }
 
+/* Harmed, put right, and harmed again before DONE tells of the write: what the service was told reads the same. */
+static void test_harmed_twice(void **state)
+{
+    (void)state;
+    kfx_plane_t *p = new_plane();
+    show(p, seen("Secret", "admin-kubeconfig", "20", "aa"));
+    tell(p, RECONCILE);
+    kfx_seen_child_t harmed = seen("Secret", "admin-kubeconfig", "21", "aa");
+    harmed.fields = 12;
+    show(p, harmed);
+    assert_int_equal(decide(p, RECONCILE), KFX_SEND_NOW);
+    tell(p, RECONCILE);
+    show(p, seen("Secret", "admin-kubeconfig", "22", "aa"));
+    kfx_copy(harmed.rv, sizeof harmed.rv, "23");
+    show(p, harmed);
+    wrote(p, RECONCILE, "Secret", "admin-kubeconfig", "22", "aa");
+    done(p, RECONCILE);
+    assert_int_equal(decide(p, RECONCILE), KFX_SEND_NOW);
+    tell(p, RECONCILE);
+    show(p, seen("Secret", "admin-kubeconfig", "24", "aa"));
+    wrote(p, RECONCILE, "Secret", "admin-kubeconfig", "24", "aa");
+    done(p, RECONCILE);
+    assert_int_equal(decide(p, RECONCILE), KFX_SEND_NOTHING);
+    done_with();
+}
+
+/* Made by a task, shown, and deleted again before DONE: the service was never told of it. */
+static void test_deleted_before_done(void **state)
+{
+    (void)state;
+    kfx_plane_t *p = new_plane();
+    tell(p, RECONCILE);
+    kfx_seen_child_t made = seen("RoleBinding", "vc-vcluster", "20", "aa");
+    show(p, made);
+    kfx_plane_child_remove(p, made.kind, made.name, made.uid);
+    assert_int_equal(decide(p, RECONCILE), KFX_SEND_NOW); /* the bus runs it after the task that goes on */
+    tell(p, RECONCILE);
+    wrote(p, RECONCILE, "RoleBinding", "vc-vcluster", "20", "aa");
+    done(p, RECONCILE);
+    assert_int_equal(decide(p, RECONCILE), KFX_SEND_NOTHING);
+    done_with();
+}
+
 /* The exchange of running pods: the write itself is no news, a pod that ends or comes meanwhile is, and so is the end.
  */
 static void test_exchange(void **state)
@@ -355,6 +398,7 @@ static void test_namespace_unseen(void **state)
     kfx_plane_child_remove(p, "Namespace", "cp1-system", ns.uid); /* came and went before anybody was told */
     assert_int_equal(decide(p, RECONCILE), KFX_SEND_NOW);
     tell(p, RECONCILE);
+    done(p, RECONCILE);
     show(p, seen("Secret", "x", "21", ""));
     kfx_plane_child_remove(p, "Secret", "x", "uid-x");
     assert_int_equal(decide(p, RECONCILE), KFX_SEND_NOTHING);
@@ -498,6 +542,8 @@ int main(void)
         cmocka_unit_test(test_echo),
         cmocka_unit_test(test_others_writes),
         cmocka_unit_test(test_unready_during_a_write),
+        cmocka_unit_test(test_harmed_twice),
+        cmocka_unit_test(test_deleted_before_done),
         cmocka_unit_test(test_exchange),
         cmocka_unit_test(test_drift),
         cmocka_unit_test(test_suspicion),
