@@ -215,6 +215,47 @@ static void test_deleted_kubeconfig(void **state)
     json_decref(before);
 }
 
+/* One that somebody has changed, or that has lost our label, is made again, and only that one. */
+static void test_harmed_kubeconfig(void **state)
+{
+    static const char path[] = NS "/secrets/admin-kubeconfig";
+    world_t *w = *state;
+    bring_up(w);
+    for (int i = 0; i < 2; i++) {
+        json_t *admin = kfx_fake_get(&w->api, path);
+        kfx_json_put(admin, json_string("cnViYmlzaA=="), "data", "kubeconfig");
+        if (i == 0)
+            json_object_set_new(admin, "drifted", json_true());
+        else
+            json_object_clear(kfx_json_get(admin, "metadata", "labels"));
+        kfx_fake_forget_log(&w->api);
+        run_task(w);
+        assert_string_not_equal(kfx_json_str(kfx_fake_get(&w->api, path), "data", "kubeconfig"), "cnViYmlzaA==");
+        assert_string_equal(kfx_json_str(kfx_fake_get(&w->api, path), "metadata", "labels", KFX_LABEL_PLANE), "cp1");
+        assert_int_equal(kfx_fake_count(&w->api, "PATCH"), 1);
+        assert_condition(w, "Synced", "True", "ReconcileSuccess");
+        json_object_del(kfx_fake_get(&w->api, path), "drifted");
+    }
+}
+
+/* The certificate that users see is issued again; an authority that was harmed cannot be. */
+static void test_harmed_certs(void **state)
+{
+    static const char path[] = NS "/secrets/k8s-certs";
+    world_t *w = *state;
+    bring_up(w);
+    json_t *certs = kfx_fake_get(&w->api, path);
+    kfx_json_put(certs, json_string("cnViYmlzaA=="), "data", "apiserver.crt");
+    json_object_set_new(certs, "drifted", json_true());
+    run_task(w);
+    assert_string_not_equal(kfx_json_str(kfx_fake_get(&w->api, path), "data", "apiserver.crt"), "cnViYmlzaA==");
+    certs = kfx_fake_get(&w->api, path);
+    kfx_json_put(certs, json_string("%"), "data", "ca.key");
+    run_task(w);
+    assert_condition(w, "Synced", "False", "ReconcileError");
+    assert_says(w, "restore it, or delete the Secret");
+}
+
 static void test_new_identity(void **state)
 {
     world_t *w = *state;
@@ -560,6 +601,8 @@ int main(void)
         T(test_restart_reads_little),
         T(test_drift_is_repaired),
         T(test_deleted_kubeconfig),
+        T(test_harmed_kubeconfig),
+        T(test_harmed_certs),
         T(test_new_identity),
         T(test_creation_cut_short),
         T(test_lost_race_for_certs),

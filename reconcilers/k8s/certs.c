@@ -68,7 +68,8 @@ void kfx_secret_plan(const kfx_secret_state_t states[KFX_SECRETS], const char *i
     kfx_copy(id, sizeof(id), inhand);
     if (!certs->exists)
         plan->action[KFX_CERTS] = KFX_CREATE;
-    else if (reissue_serving || strlen(certs->hash) != KFX_HASH_SIZE - 1 || strncmp(certs->hash, serving, 8) != 0)
+    else if (reissue_serving || certs->harmed || strlen(certs->hash) != KFX_HASH_SIZE - 1 ||
+             strncmp(certs->hash, serving, 8) != 0)
         plan->action[KFX_CERTS] = KFX_REISSUE;
     if (!id[0])
         kfx_authority_of_hash(certs->exists ? certs->hash : "", id);
@@ -77,7 +78,7 @@ void kfx_secret_plan(const kfx_secret_state_t states[KFX_SECRETS], const char *i
         hash_kubeconfig((kfx_secret_t)i, plane, endpoints, id, plan->hash[i]);
         if (!states[i].exists)
             plan->action[i] = KFX_CREATE;
-        else if (strcmp(states[i].hash, plan->hash[i]) != 0)
+        else if (states[i].harmed || strcmp(states[i].hash, plan->hash[i]) != 0)
             plan->action[i] = KFX_REISSUE;
     }
     for (int i = 0; i < KFX_SECRETS; i++)

@@ -21,6 +21,7 @@ extern const char *const kfx_secret_names[KFX_SECRETS];
 /* What is known about one of the Secrets. */
 typedef struct {
     bool exists, owned, terminating;
+    bool harmed; /* somebody else has changed what we wrote, or taken our label away */
     char uid[KFX_UID_SIZE];
     char rv[32];
     char hash[32];

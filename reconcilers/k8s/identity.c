@@ -32,6 +32,7 @@ static void from_digest(const kfx_run_t *run, kfx_secret_t which, kfx_secret_sta
         return;
     state->owned = child->owned;
     state->terminating = child->terminating;
+    state->harmed = child->drifted;
     kfx_copy(state->uid, sizeof(state->uid), child->uid);
     kfx_copy(state->rv, sizeof(state->rv), child->rv);
     kfx_copy(state->hash, sizeof(state->hash), child->hash);
@@ -44,6 +45,8 @@ static void from_object(const kfx_run_t *run, const json_t *object, kfx_secret_s
     *state = (kfx_secret_state_t){.exists = true,
                                   .owned = kfx_object_owned(object, run->owner.uid),
                                   .terminating = kfx_object_terminating(object)};
+    const char *label = kfx_json_str(object, "metadata", "labels", KFX_LABEL_PLANE);
+    state->harmed = !label || strcmp(label, run->owner.plane) != 0;
     kfx_copy(state->uid, sizeof(state->uid), uid ? uid : "");
     kfx_copy(state->rv, sizeof(state->rv), rv ? rv : "");
     kfx_copy(state->hash, sizeof(state->hash), kfx_object_hash(object));
@@ -73,7 +76,9 @@ static int read_authority(kfx_run_t *run, work_t *work)
     }
     if (code != KFX_OK)
         return kfx_run_fail(run, get, "read Secret " KFX_SECRET_CERTS);
+    bool harmed = work->states[KFX_CERTS].harmed;
     from_object(run, get->answer, &work->states[KFX_CERTS]);
+    work->states[KFX_CERTS].harmed = work->states[KFX_CERTS].harmed || harmed;
     if (!work->states[KFX_CERTS].owned)
         return 0; /* told by the check of the next round */
     if (kfx_authority_read(get->answer, &work->authority, &err))
@@ -105,8 +110,9 @@ static kfx_request_t *create_request(kfx_run_t *run, kfx_secret_t which, const c
 static kfx_request_t *reissue_request(kfx_run_t *run, kfx_secret_t which, const kfx_secret_state_t *state,
                                       const char *hash, json_t *data)
 {
-    json_t *patch = json_pack("{s:{s:s, s:s, s:{s:s}}, s:o}", "metadata", "uid", state->uid, "resourceVersion",
-                              state->rv, "annotations", KFX_ANNOTATION_HASH, hash, "data", data);
+    json_t *patch =
+        json_pack("{s:{s:s, s:s, s:{s:s}, s:{s:s}}, s:o}", "metadata", "uid", state->uid, "resourceVersion", state->rv,
+                  "labels", KFX_LABEL_PLANE, run->owner.plane, "annotations", KFX_ANNOTATION_HASH, hash, "data", data);
     return kfx_request_new(KFX_MERGE_PATCH, patch, "/api/v1/namespaces/%s/secrets/%s", run->ns,
                            kfx_secret_names[which]);
 }
