@@ -488,12 +488,16 @@ class Hooks(unittest.TestCase):
     def test_hooks_of_ours(self):
         """deploy/hooks: they need no download."""
         self.host.kubectl("apply", "-k", f"{REPO}/deploy/hooks")
-        self.hooks += ["hello", "postgres", "openshift-crds"]
-        plane = self.plane("hello", "postgres", "openshift-crds")
+        self.hooks += ["hello", "limits", "postgres", "openshift-crds"]
+        plane = self.plane("hello", "limits", "postgres", "openshift-crds")
         self.says(plane, "hello", "Applied")
         self.has(plane, "hello", message=f"Hello from {plane} in {plane}-system")
         self.says(plane, "postgres", "InvalidTemplate", "PostgreSQL needs a password")
         self.says(plane, "openshift-crds", "Applied")
+        self.says(plane, "limits", "Applied")
+        for kind in ("resourcequota", "networkpolicy"):  # watched too
+            self.host.kubectl("delete", kind, "limits", "-n", f"{plane}-system")
+            wait(10, f"{kind} is back", lambda kind=kind: self.get(plane, kind, "limits"))
         self.assertIn("routes", self.host.kubectl("api-resources", "--api-group=route.openshift.io"))
         labels = self.read("controlplane", plane)["metadata"]["labels"]
         self.assertEqual(labels, {"mylabelkey": "mylabelvalue", "kflex.kubestellar.io/flavor": "openshift"})
