@@ -1,6 +1,7 @@
 /* reconcilers/guest.c: see guest.h. */
 #include "reconcilers/guest.h"
 
+#include "base/clock.h"
 #include "base/codec.h"
 #include "base/json.h"
 #include "base/log.h"
@@ -16,6 +17,9 @@
 
 #define KEY_MARK "controlplane"
 #define AGAIN_MS 1000 /* what failed inside a plane that answers */
+/* A program's first credentials come some seconds after its pod is ready, and a try that failed is repeated after ten.
+ */
+#define MUTE_MS 60000
 
 extern const kfx_embedded_t kfx_shared_manifests[]; /* made by embed.py */
 
@@ -110,6 +114,19 @@ json_t *kfx_guest_render(const kfx_embedded_t *files, const char *const *names, 
     return KFX_STEAL(out);
 }
 
+/* Without our label nobody would see what becomes of it. */
+static int label_once(kfx_run_t *run, const char *name, const json_t *there)
+{
+    const char *label = kfx_json_str(there, "metadata", "labels", KFX_LABEL_PLANE);
+    if (label && strcmp(label, run->owner.plane) == 0)
+        return 0;
+    json_t *body = json_pack("{s:{s:{s:s}}}", "metadata", "labels", KFX_LABEL_PLANE, run->owner.plane);
+    KFX_REQUEST kfx_request_t *patch =
+        kfx_request_new(KFX_MERGE_PATCH, body, "/api/v1/namespaces/%s/secrets/%s", run->ns, name);
+    patch->field_manager = kfx_xstrdup(run->manager);
+    return kfx_run_request(run, patch) == KFX_OK ? 0 : kfx_run_fail(run, patch, "label Secret %s", name);
+}
+
 /* What stands there under that name: 0 with its id, 1 when there is none, -1 with a verdict. */
 static int once_there(kfx_run_t *run, const char *name, char id[KFX_HASH_SIZE])
 {
@@ -123,7 +140,7 @@ static int once_there(kfx_run_t *run, const char *name, char id[KFX_HASH_SIZE])
     if (!kfx_object_owned(get->answer, run->owner.uid))
         return kfx_run_conflict(run, "Secret", name);
     kfx_copy(id, KFX_HASH_SIZE, kfx_object_hash(get->answer));
-    return 0;
+    return label_once(run, name, get->answer);
 }
 
 int kfx_guest_once(kfx_run_t *run, const char *name, json_t *(*make)(kfx_error_t *err), char id[KFX_HASH_SIZE])
@@ -144,8 +161,9 @@ int kfx_guest_once(kfx_run_t *run, const char *name, json_t *(*make)(kfx_error_t
     if (!data)
         return kfx_run_error(run, &err, "Secret %s", name);
     kfx_hash16(data, id);
-    json_t *object = json_pack("{s:s, s:s, s:{s:s}, s:s, s:O}", "apiVersion", "v1", "kind", "Secret", "metadata",
-                               "name", name, "type", "Opaque", "data", data);
+    /* Nobody could restore what is in it, so nobody can change it: it may only be deleted. */
+    json_t *object = json_pack("{s:s, s:s, s:{s:s}, s:s, s:b, s:O}", "apiVersion", "v1", "kind", "Secret", "metadata",
+                               "name", name, "type", "Opaque", "immutable", 1, "data", data);
     if (kfx_desired_init(&desired, object, &run->owner, id, &err))
         return kfx_run_error(run, &err, "Secret %s", name);
     KFX_REQUEST kfx_request_t *post = kfx_request_new(KFX_POST, json_incref(desired.object), "%s", desired.collection);
@@ -262,17 +280,25 @@ static void hash_identity(const kfx_guest_identity_t *identity, char out[KFX_HAS
     kfx_hash16(parts, out);
 }
 
+/* Which version of a Secret was read. */
+typedef struct {
+    char uid[KFX_UID_SIZE], rv[32]; /* "": none is there */
+} seen_t;
+
 /* Reads a Secret and what its key holds. 0: it is in hand; 1: there is nothing usable; -1 with a verdict. */
-static int read_identity(kfx_run_t *run, const char *name, const char *key, kfx_guest_identity_t *out, char rv[32])
+static int read_identity(kfx_run_t *run, const char *name, const char *key, kfx_guest_identity_t *out, seen_t *seen)
 {
     KFX_REQUEST kfx_request_t *get = kfx_request_new(KFX_GET, NULL, "/api/v1/namespaces/%s/secrets/%s", run->ns, name);
     kfx_code_t code = kfx_run_request(run, get);
-    const char *version = kfx_json_str(get->answer, "metadata", "resourceVersion");
+    const char *version = kfx_json_str(get->answer, "metadata", "resourceVersion"),
+               *uid = kfx_json_str(get->answer, "metadata", "uid");
+    *seen = (seen_t){.rv = ""};
     if (code == KFX_E_NOT_FOUND)
         return 1;
     if (code != KFX_OK)
         return kfx_run_fail(run, get, "read Secret %s", name);
-    kfx_copy(rv, 32, version ? version : "");
+    kfx_copy(seen->rv, sizeof(seen->rv), version ? version : "");
+    kfx_copy(seen->uid, sizeof(seen->uid), uid ? uid : "");
     return take_identity(get->answer, key, out);
 }
 
@@ -332,30 +358,31 @@ bool kfx_guest_current(kfx_run_t *run, const char *hash)
     return same;
 }
 
-/* The identity, from where it is still to be had. 1: nowhere yet. */
-static int find_identity(kfx_run_t *run, const kfx_guest_t *guest, kfx_guest_identity_t *out)
+/* The identity, from where it is still to be had. 1: nowhere yet. seen: the program's Secret. */
+static int find_identity(kfx_run_t *run, const kfx_guest_t *guest, kfx_guest_identity_t *out, seen_t *seen)
 {
     const kfx_type_t *type = run->rec->type;
     const kfx_child_t *users = kfx_digest_child(run->digest, "Secret", type->secret_name);
-    char rv[32], ignored[32];
-    int rc = read_identity(run, guest->program_secret, guest->program_key, out, rv);
+    seen_t ignored;
+    int rc = read_identity(run, guest->program_secret, guest->program_key, out, seen);
     if (rc < 0)
         return -1;
     if (rc == 0) {
-        kfx_copy(run->memo.program_rv, sizeof(run->memo.program_rv), rv);
+        kfx_copy(run->memo.program_rv, sizeof(run->memo.program_rv), seen->rv);
         hash_identity(out, run->memo.program_hash);
         return 0;
     }
     if (!users || !users->owned || !users->hash[0])
         return 1;
-    rc = read_identity(run, type->secret_name, type->secret_in_cluster_key, out, ignored);
+    rc = read_identity(run, type->secret_name, type->secret_in_cluster_key, out, &ignored);
     if (rc)
         return rc;
     hash_identity(out, run->memo.program_hash);
     return give_back(run, guest, out);
 }
 
-int kfx_guest_prepare(kfx_run_t *run, const kfx_guest_t *guest)
+/* Makes both Secrets where they are missing, before the program can. */
+static int prepare(kfx_run_t *run, const kfx_guest_t *guest)
 {
     const char *users = run->rec->type->secret_name;
     return placeholder(run, guest->program_secret) ||
@@ -364,29 +391,84 @@ int kfx_guest_prepare(kfx_run_t *run, const kfx_guest_t *guest)
                : 0;
 }
 
-int kfx_guest_credentials(kfx_run_t *run, const kfx_guest_t *guest, const kfx_endpoints_t *endpoints)
+/* The program runs, all its pods are there, and has had its time to write. It writes when it starts and never again, so
+ * the pods are exchanged, once for each Secret that it should have written into. */
+static int no_identity(kfx_run_t *run, const kfx_guest_t *guest, const seen_t *seen)
+{
+    const kfx_type_t *type = run->rec->type;
+    const char *kind = kfx_type_workload_kind(type);
+    const kfx_child_t *workload = kfx_digest_child(run->digest, kind, type->workload);
+    int64_t now = kfx_now_ms(), *since = &run->memo.mute_ms;
+    bool runs = workload && workload->owned && workload->ready && !workload->rolling && seen->uid[0];
+    if (!runs)
+        *since = 0;
+    else if (!*since)
+        *since = run->memo.was_ready ? now - MUTE_MS : now;
+    if (!runs || now - *since < MUTE_MS)
+        return kfx_verdict_set(&run->sync, KFX_OUTCOME_WAITING, runs ? (uint32_t)(*since + MUTE_MS - now) : 0,
+                               "WaitingForCredentials", "%s %s has not written its credentials into Secret %s yet",
+                               kind, type->workload, guest->program_secret);
+    if (kfx_restart(run, seen->uid))
+        return -1;
+    return kfx_verdict_set(&run->sync, KFX_OUTCOME_WAITING, 0, "WaitingForCredentials",
+                           "Secrets %s and %s have lost the plane's credentials: %s %s is started again, which writes "
+                           "them. Where that lasts, delete the first one",
+                           guest->program_secret, type->secret_name, kind, type->workload);
+}
+
+/* Both Secrets are as they should be (0), or a verdict says what is missing (-1). */
+static int credentials(kfx_run_t *run, const kfx_guest_t *guest, const kfx_endpoints_t *endpoints)
 {
     const kfx_type_t *type = run->rec->type;
     KFX_GUEST_IDENTITY kfx_guest_identity_t identity = {.ca_pem = NULL};
     char hash[KFX_HASH_SIZE] = "";
+    seen_t seen = {.uid = ""};
     const kfx_child_t *written = kfx_digest_child(run->digest, "Secret", guest->program_secret);
     run->credentials = false;
     if (written && run->memo.program_hash[0] && strcmp(run->memo.program_rv, written->rv) == 0)
         kfx_guest_hash(guest, run->owner.plane, endpoints, run->memo.program_hash, hash);
-    if (kfx_guest_current(run, hash))
+    if (kfx_guest_current(run, hash)) {
+        run->memo.mute_ms = 0;
         return 0;
-    int rc = made_before(run) || written ? find_identity(run, guest, &identity) : 1;
+    }
+    int rc = made_before(run) || written ? find_identity(run, guest, &identity, &seen) : 1;
     if (rc < 0)
         return -1;
     if (rc > 0) {
         if (made_before(run) && !owned(run, type->secret_name) && placeholder(run, type->secret_name))
             return -1;
-        return kfx_verdict_set(&run->sync, KFX_OUTCOME_WAITING, 0, "WaitingForCredentials",
-                               "%s %s has not written its credentials into Secret %s yet", kfx_type_workload_kind(type),
-                               type->workload, guest->program_secret);
+        return no_identity(run, guest, &seen);
     }
+    run->memo.mute_ms = 0;
     kfx_guest_hash(guest, run->owner.plane, endpoints, run->memo.program_hash, hash);
     return kfx_guest_current(run, hash) ? 0 : kfx_guest_write(run, guest, endpoints, &identity, hash, NULL);
+}
+
+int kfx_guest_children(kfx_run_t *run, kfx_guest_batch_t *children, const char *account, json_t *vars)
+{
+    kfx_applied_t made[KFX_GUEST_OBJECTS] = {{.object = NULL}};
+    const kfx_child_t *child = kfx_digest_child(run->digest, "ServiceAccount", account);
+    int rc = kfx_apply(run, children->list, children->count, made);
+    json_object_set_new(vars, "account_uid", json_string(child ? child->uid : ""));
+    for (size_t i = 0; i < children->count; i++) {
+        const char *uid = kfx_json_str(made[i].object, "metadata", "uid");
+        if (uid && strcmp(children->list[i].kind, "ServiceAccount") == 0 &&
+            strcmp(children->list[i].name, account) == 0)
+            json_object_set_new(vars, "account_uid", json_string(uid));
+        json_decref(made[i].object);
+    }
+    return rc;
+}
+
+int kfx_guest_start(kfx_run_t *run, const kfx_guest_t *guest, kfx_guest_batch_t *workload,
+                    const kfx_endpoints_t *endpoints)
+{
+    if (prepare(run, guest))
+        return -1;
+    bool queued = kfx_await_place(run, workload->list, workload->count) != 0;
+    if (!queued && kfx_apply(run, workload->list, workload->count, NULL))
+        return -1;
+    return credentials(run, guest, endpoints) || queued ? -1 : 0;
 }
 
 /* ---- inside the plane ------------------------------------------------------------------------------------------- */

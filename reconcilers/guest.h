@@ -5,7 +5,7 @@
  * that users read are made by us beforehand, with a key "controlplane" and an empty applied-hash: so they are the
  * plane's from the start, the program finds them there and puts its keys in, and each version of them is news. What
  * users read is then written by us, with an applied-hash over what it was made from. Either of the two is rebuilt from
- * the other one.
+ * the other one; where both are lost the program is started again.
  */
 #ifndef KFX_RECONCILERS_GUEST_H
 #define KFX_RECONCILERS_GUEST_H
@@ -58,8 +58,8 @@ int kfx_guest_add_config(kfx_run_t *run, kfx_guest_batch_t *batch, const kfx_emb
 json_t *kfx_guest_render(const kfx_embedded_t *files, const char *const *names, size_t count, const json_t *vars,
                          const char *plane, const char *backend, const kfx_config_t *config, kfx_error_t *err);
 
-/* A Secret with generated content: made with POST once, and never written again. make gives its data (fresh). id: what
- * stands for this content. -1 with a verdict. */
+/* A Secret with generated content: made with POST once, immutable. make gives its data (fresh). id: what stands for
+ * this content. -1 with a verdict. */
 int kfx_guest_once(kfx_run_t *run, const char *name, json_t *(*make)(kfx_error_t *err), char id[KFX_HASH_SIZE]);
 
 /* ---- the Secret for users ---- */
@@ -75,12 +75,17 @@ int kfx_guest_write(kfx_run_t *run, const kfx_guest_t *guest, const kfx_endpoint
 /* The Secret for users is the plane's, unharmed, and has that hash: then it is said to be complete. */
 bool kfx_guest_current(kfx_run_t *run, const char *hash);
 
-/* For planes whose program makes the identity: both Secrets are as they should be (0), or a verdict says what is
- * missing (-1). To be called after kfx_guest_prepare. */
-int kfx_guest_credentials(kfx_run_t *run, const kfx_guest_t *guest, const kfx_endpoints_t *endpoints);
+/* ---- planes whose program makes the identity ---- */
 
-/* Makes both Secrets where they are missing, before the program can. -1 with a verdict. */
-int kfx_guest_prepare(kfx_run_t *run, const kfx_guest_t *guest);
+/* Applies what the workload stands on. account: the ServiceAccount that the program is; its uid becomes the variable
+ * "account_uid", for an annotation of the pods: their tokens end with the account, so another one takes other pods. */
+int kfx_guest_children(kfx_run_t *run, kfx_guest_batch_t *children, const char *account, json_t *vars);
+
+/* Makes both Secrets where they are missing, before the program can; applies the workload, where its turn has come; and
+ * makes one Secret from what is in the other. Where the credentials are nowhere any more the workload is restarted.
+ * 0 when all is as it should be; -1 with a verdict. */
+int kfx_guest_start(kfx_run_t *run, const kfx_guest_t *guest, kfx_guest_batch_t *workload,
+                    const kfx_endpoints_t *endpoints);
 
 /* For kfx_type_t.alive: GET /readyz as the plane's administrator; what has to be done inside the plane follows. */
 int kfx_guest_alive(kfx_run_t *run, const kfx_guest_t *guest, int limit_ms, kfx_error_t *err);

@@ -25,6 +25,8 @@ typedef struct {
     unsigned probe_failures; /* refused probes in a row */
     int64_t unready_ms;      /* since when (kfx_now_ms) the workload is seen without ready pods; 0: it is not */
     unsigned looks;          /* at its pods, since then */
+    int64_t rolls_ms;        /* since when (kfx_now_ms) its pods are seen being exchanged; 0: they are not */
+    int64_t mute_ms;         /* since when its program runs without credentials anywhere; 0: it does not */
     bool trouble;        /* when this process met the plane, its condition Ready named what was wrong with its pods */
     int64_t helper_ms;   /* the same for the type's helper, or for pods that are exchanged */
     char service_rv[32]; /* the Service whose facts these are */

@@ -114,6 +114,13 @@ int kfx_apply(kfx_run_t *run, kfx_desired_t *list, size_t count, kfx_applied_t *
 /* Deletes an object of ours that is not desired any more; nothing to do where the digest does not show it as owned. */
 int kfx_prune(kfx_run_t *run, const char *kind, const char *name);
 
+/* rollout.c: running pods are exchanged only where the digest shows a place for it: the watcher gives few of them at a
+ * time, and sends an EVENT with one. list: the plane's workloads, before they are written. 0 when they may be; -1 with
+ * a verdict when the plane has to wait for its turn. */
+int kfx_await_place(kfx_run_t *run, const kfx_desired_t *list, size_t count);
+/* Exchanges the pods of the type's workload, once for each value of `reason` (a uid). -1 with a verdict. */
+int kfx_restart(kfx_run_t *run, const char *reason);
+
 /* claim.c: a cluster-scoped object. It is made with POST; one of that name that is not this uid's is never touched.
  * `as` is the user to impersonate for it, or NULL. */
 int kfx_claim(kfx_run_t *run, const kfx_desired_t *desired, const char *as);

@@ -250,6 +250,147 @@ static void test_drift(void **state)
     }
 }
 
+static const char *annotation(world_t *w, const guest_t *g, const char *name)
+{
+    const char *found =
+        kfx_json_str(kfx_fake_get(&w->api, g->workload), "spec", "template", "metadata", "annotations", name);
+    return found ? found : "";
+}
+
+#define RESTARTED "kflex.kubestellar.org/restarted-for"
+#define ACCOUNT_UID "kflex.kubestellar.org/account-uid"
+
+/* Nobody has the credentials any more but the program, which writes them when it starts. */
+static void test_both_secrets_lost(void **state)
+{
+    static const guest_t *const guests[] = {&vcluster, &ocm};
+    for (size_t i = 0; i < KFX_COUNT(guests); i++) {
+        const guest_t *g = guests[i];
+        world_t *w = *state;
+        up(w, g);
+        kfx_fake_delete(&w->api, g->users);
+        kfx_fake_delete(&w->api, g->program);
+        run_task(w);
+        assert_condition(w, "Synced", "False", "WaitingForCredentials");
+        assert_says(w, "is started again");
+        assert_condition(w, "Ready", "False", "Unavailable");
+        assert_string_equal(annotation(w, g, RESTARTED),
+                            kfx_json_str(kfx_fake_get(&w->api, g->program), "metadata", "uid"));
+        KFX_FREE char *first = kfx_xstrdup(annotation(w, g, RESTARTED));
+        kfx_json_put(kfx_fake_get(&w->api, g->workload), json_true(), "status", "rolling");
+        kfx_fake_forget_log(&w->api);
+        run_task(w);
+        assert_int_equal(kfx_fake_count(&w->api, "PATCH"), 0);
+        kfx_json_put(kfx_fake_get(&w->api, g->workload), json_false(), "status", "rolling");
+        become(w, g->type); /* another process, before the program has written: asks for nothing new */
+        run_task(w);
+        assert_string_equal(annotation(w, g, RESTARTED), first);
+        program_writes(w, g, "one");
+        run_task(w);
+        run_task(w);
+        assert_condition(w, "Synced", "True", "ReconcileSuccess");
+        assert_condition(w, "Ready", "True", "Available");
+        world_teardown(state);
+        world_setup(state);
+    }
+}
+
+/* A plane that has never been Ready: its program is given time before it is started again. */
+static void test_first_credentials_take_time(void **state)
+{
+    world_t *w = *state;
+    become(w, "vcluster");
+    run_task(w);
+    workload_ready(w, &vcluster);
+    run_task(w);
+    assert_condition(w, "Synced", "False", "WaitingForCredentials");
+    assert_string_equal(annotation(w, &vcluster, RESTARTED), "");
+    assert_in_range(w->result.retry_after_ms, 50000, 60000);
+}
+
+/* The token of a pod ends with its ServiceAccount. */
+static void test_new_account(void **state)
+{
+    static const struct {
+        const guest_t *guest;
+        const char *account;
+    } cases[] = {{&vcluster, NS "/serviceaccounts/vc-vcluster"},
+                 {&ocm, NS "/serviceaccounts/multicluster-controlplane-sa"}};
+    for (size_t i = 0; i < KFX_COUNT(cases); i++) {
+        world_t *w = *state;
+        up(w, cases[i].guest);
+        KFX_FREE char *before = kfx_xstrdup(annotation(w, cases[i].guest, ACCOUNT_UID));
+        assert_string_equal(before, kfx_json_str(kfx_fake_get(&w->api, cases[i].account), "metadata", "uid"));
+        kfx_fake_delete(&w->api, cases[i].account);
+        run_task(w);
+        assert_string_not_equal(annotation(w, cases[i].guest, ACCOUNT_UID), before);
+        assert_string_equal(annotation(w, cases[i].guest, ACCOUNT_UID),
+                            kfx_json_str(kfx_fake_get(&w->api, cases[i].account), "metadata", "uid"));
+        world_teardown(state);
+        world_setup(state);
+    }
+}
+
+/* Running pods are exchanged with a place only; what else is out of date is not held up by that. */
+static void test_waits_for_its_turn(void **state)
+{
+    static const guest_t *const guests[] = {&vcluster, &ocm, &k3s};
+    for (size_t i = 0; i < KFX_COUNT(guests); i++) {
+        const guest_t *g = guests[i];
+        world_t *w = *state;
+        w->no_place = true;
+        up(w, g); /* first pods need none */
+        assert_false(w->result.wants_place || w->result.keeps_place);
+        KFX_JSON json_t *before = json_deep_copy(kfx_json_get(kfx_fake_get(&w->api, g->workload), "spec"));
+        set_config(w, i == 0 ? "vclusterImage" : i == 1 ? "ocmImage" : "k3sImage", "example.com/new:1");
+        run_task(w);
+        assert_true(w->result.wants_place && !w->result.keeps_place);
+        assert_null(condition(w, "Synced")); /* the watcher says whether it has to wait */
+        assert_condition(w, "Ready", "True", "Available");
+        assert_string_equal(w->result.secret_key, g->outside);
+        assert_true(json_equal(before, kfx_json_get(kfx_fake_get(&w->api, g->workload), "spec")));
+        kfx_fake_delete(&w->api, g->users);
+        run_task(w);
+        KFX_JSON json_t *back = tree_of(w, g->users, g->inside);
+        w->no_place = false;
+        run_task(w);
+        assert_condition(w, "Synced", "True", "ReconcileSuccess");
+        assert_true(w->result.keeps_place && !w->result.wants_place);
+        assert_false(json_equal(before, kfx_json_get(kfx_fake_get(&w->api, g->workload), "spec")));
+        kfx_json_put(kfx_fake_get(&w->api, g->workload), json_true(), "status", "rolling");
+        run_task(w);
+        assert_true(w->result.keeps_place);
+        kfx_json_put(kfx_fake_get(&w->api, g->workload), json_false(), "status", "rolling");
+        run_task(w);
+        assert_false(w->result.keeps_place || w->result.wants_place);
+        world_teardown(state);
+        world_setup(state);
+    }
+}
+
+/* What cannot be made again cannot be changed either, and does not get out of sight. */
+static void test_made_once(void **state)
+{
+    static const struct {
+        const guest_t *guest;
+        const char *secret;
+    } cases[] = {{&ocm, SECRETS "/controlplane-ca"}, {&k3s, SECRETS "/k3s-certs"}};
+    for (size_t i = 0; i < KFX_COUNT(cases); i++) {
+        world_t *w = *state;
+        up(w, cases[i].guest);
+        json_t *secret = kfx_fake_get(&w->api, cases[i].secret);
+        assert_true(kfx_json_bool(secret, false, "immutable"));
+        KFX_JSON json_t *data = json_deep_copy(json_object_get(secret, "data"));
+        json_object_clear(kfx_json_get(secret, "metadata", "labels"));
+        run_task(w);
+        assert_string_equal(kfx_json_str(secret, "metadata", "labels", KFX_LABEL_PLANE), "cp1");
+        assert_true(json_equal(data, json_object_get(secret, "data")));
+        assert_condition(w, "Synced", "True", "ReconcileSuccess");
+        world_teardown(state);
+        world_setup(state);
+    }
+}
+
 /* The certificate of an OCM plane has one name for users: by another address they ask for it. */
 static void test_one_name(void **state)
 {
@@ -618,6 +759,11 @@ int main(void)
         TEST(test_kubeconfigs),
         TEST(test_quiet_once_up),
         TEST(test_drift),
+        TEST(test_both_secrets_lost),
+        TEST(test_first_credentials_take_time),
+        TEST(test_new_account),
+        TEST(test_waits_for_its_turn),
+        TEST(test_made_once),
         TEST(test_hostile_program),
         TEST(test_hostile_users),
         TEST(test_asks_its_own_service),

@@ -184,7 +184,8 @@ static int sync_plane(kfx_run_t *run)
     kfx_endpoints(run->owner.plane, SERVICE, &run->config, &run->memo, &endpoints);
     KFX_JSON json_t *vars = variables(run->owner.plane, &run->config, &endpoints, id);
     if (credentials(run, &guest, &endpoints, id) ||
-        kfx_guest_add(run, &workload, kfx_k3s_manifests, "statefulset", vars))
+        kfx_guest_add(run, &workload, kfx_k3s_manifests, "statefulset", vars) ||
+        kfx_await_place(run, workload.list, workload.count))
         return -1;
     return kfx_apply(run, workload.list, workload.count, NULL);
 }

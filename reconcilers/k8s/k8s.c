@@ -62,24 +62,6 @@ static int version_recorded(kfx_run_t *run, const kfx_k8s_choice_t *choice)
                            "Kubernetes %s is being recorded in the plane's status", choice->version);
 }
 
-/* Running pods are exchanged only where the digest shows a place for it: the watcher gives few of them at a time, and
- * sends an EVENT with one. It says RolloutQueued itself, so that a plane whose turn comes at once does not. */
-static int await_place(kfx_run_t *run, const kfx_desired_t *list)
-{
-    bool changes = false, rolls = false;
-    for (size_t i = 0; i < WORKLOADS; i++) {
-        const kfx_child_t *child = kfx_digest_child(run->digest, "Deployment", list[i].name);
-        changes = changes || (child && child->owned && strcmp(child->hash, list[i].hash) != 0);
-        rolls = rolls || (child && child->owned && child->rolling && !child->stuck);
-    }
-    run->result->wants_place = changes && !run->digest->place;
-    run->result->keeps_place = (changes && run->digest->place) || rolls;
-    if (!run->result->wants_place)
-        return 0;
-    return kfx_verdict_set(&run->sync, KFX_OUTCOME_WAITING, 0, "",
-                           "running pods are exchanged in a few planes at a time");
-}
-
 static int workload(kfx_run_t *run, kfx_k8s_values_t *values)
 {
     const kfx_child_t *dsn = kfx_digest_child(run->digest, "Secret", KFX_SECRET_DSN);
@@ -96,7 +78,8 @@ static int workload(kfx_run_t *run, kfx_k8s_values_t *values)
         return -1;
     values->dsn_hash = dsn->hash[0] ? dsn->hash : dsn->uid;
     int rc = render(run, "kube-apiserver", values, &list[0]) ||
-                     render(run, "kube-controller-manager", values, &list[1]) || await_place(run, list)
+                     render(run, "kube-controller-manager", values, &list[1]) ||
+                     kfx_await_place(run, list, KFX_COUNT(list))
                  ? -1
                  : kfx_apply(run, list, KFX_COUNT(list), NULL);
     kfx_desired_clear(&list[0]);

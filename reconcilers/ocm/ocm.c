@@ -11,10 +11,11 @@
 #include <stdio.h>
 #include <string.h>
 
-#define REVISION 1 /* of the manifests: raise it with every change of them */
+#define REVISION 2 /* of the manifests: raise it with every change of them */
 #define SERVICE "multicluster-controlplane"
 #define CONFIG_SECRET "controlplane-config"
 #define CA_SECRET "controlplane-ca"
+#define ACCOUNT "multicluster-controlplane-sa"
 #define RUN_AS_USER 10001 /* the image's own */
 
 extern const kfx_type_t kfx_type_ocm;
@@ -88,11 +89,10 @@ static int sync_plane(kfx_run_t *run)
     for (size_t i = 0; i < KFX_COUNT(names); i++)
         if (kfx_guest_add(run, &children, kfx_ocm_manifests, names[i], vars))
             return -1;
-    if (kfx_guest_add(run, &workload, kfx_ocm_manifests, "deployment", vars) ||
-        kfx_apply(run, children.list, children.count, NULL) || kfx_guest_prepare(run, &guest) ||
-        kfx_apply(run, workload.list, workload.count, NULL))
+    if (kfx_guest_children(run, &children, ACCOUNT, vars) ||
+        kfx_guest_add(run, &workload, kfx_ocm_manifests, "deployment", vars))
         return -1;
-    return kfx_guest_credentials(run, &guest, &endpoints);
+    return kfx_guest_start(run, &guest, &workload, &endpoints);
 }
 
 static int alive(kfx_run_t *run, int limit_ms, kfx_error_t *err)
@@ -109,6 +109,7 @@ static json_t *render_plane(const char *plane, const kfx_config_t *config, kfx_e
     kfx_endpoints(plane, SERVICE, config, &facts, &endpoints);
     KFX_JSON json_t *vars = variables(plane, config, &endpoints, &facts, "rendered");
     json_object_set_new(vars, "config_hash", json_string("rendered"));
+    json_object_set_new(vars, "account_uid", json_string("rendered"));
     return kfx_guest_render(kfx_ocm_manifests, names, KFX_COUNT(names), vars, plane, SERVICE, config, err);
 }
 

@@ -9,9 +9,10 @@
 
 #include <string.h>
 
-#define REVISION 1 /* of the manifests: raise it with every change of them */
+#define REVISION 2 /* of the manifests: raise it with every change of them */
 #define SERVICE "vcluster"
 #define CONFIG_SECRET "vc-config-vcluster"
+#define ACCOUNT "vc-vcluster"
 #define RUN_AS_USER 12345 /* the image's own */
 #define NO_IMAGE "none"
 
@@ -102,11 +103,10 @@ static int sync_plane(kfx_run_t *run)
     for (size_t i = 0; i < KFX_COUNT(names); i++)
         if (kfx_guest_add(run, &children, kfx_vcluster_manifests, names[i], vars))
             return -1;
-    if (kfx_guest_add(run, &workload, kfx_vcluster_manifests, "statefulset", vars) ||
-        kfx_apply(run, children.list, children.count, NULL) || kfx_guest_prepare(run, &guest) ||
-        kfx_apply(run, workload.list, workload.count, NULL))
+    if (kfx_guest_children(run, &children, ACCOUNT, vars) ||
+        kfx_guest_add(run, &workload, kfx_vcluster_manifests, "statefulset", vars))
         return -1;
-    return kfx_guest_credentials(run, &guest, &endpoints);
+    return kfx_guest_start(run, &guest, &workload, &endpoints);
 }
 
 static int alive(kfx_run_t *run, int limit_ms, kfx_error_t *err)
@@ -127,6 +127,7 @@ static json_t *render_plane(const char *plane, const kfx_config_t *config, kfx_e
     if (!vars)
         return NULL;
     json_object_set_new(vars, "config_hash", json_string("rendered"));
+    json_object_set_new(vars, "account_uid", json_string("rendered"));
     return kfx_guest_render(kfx_vcluster_manifests, names, KFX_COUNT(names), vars, plane, SERVICE, config, err);
 }
 
