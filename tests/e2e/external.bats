@@ -85,8 +85,21 @@ YAML
     hk patch secret -n x1-system "$secret" -p '{"stringData":{"kubeconfig-incluster":"rubbish"}}'
     within 5 is_good "$secret" || fail "$secret is not put right"
   done
-  hk label namespace x1-system kflex.kubestellar.org/controlplane-
-  hk wait namespace/x1-system --for=jsonpath='{.metadata.labels.kflex\.kubestellar\.org/controlplane}'=x1 --timeout=20s
+}
+
+@test "so does every other object of an external and of a k8s plane" {
+  drift x1
+  drift far
+  for plane in far x1; do ready "$plane"; done
+  within 10 pk far get namespaces
+  pk x1 get namespaces
+}
+
+@test "accounts in their namespaces may read or do nothing elsewhere" {
+  all=$(matrix far-system x1-system)
+  contains "$all" system:serviceaccount:far-system:default
+  contains "$all" system:serviceaccount:x1-system:default
+  [ -z "$(answers <<<"$all")" ] || fail "$(answers <<<"$all")"
 }
 
 @test "two planes adopt the same cluster and keep apart" {

@@ -135,4 +135,43 @@ says() {
   for word in "${@:3}"; do contains "$message" "$word"; done
 }
 
+# question ACCOUNT NAMESPACE VERB RESOURCE [SUBRESOURCE]: a SubjectAccessReview; NAMESPACE "": all.
+question() {
+  printf -- '---\napiVersion: authorization.k8s.io/v1\nkind: SubjectAccessReview\nspec:\n'
+  printf '  user: system:serviceaccount:%s\n  groups: [system:serviceaccounts, "system:serviceaccounts:%s", system:authenticated]\n' "$1" "${1%:*}"
+  printf '  resourceAttributes: {namespace: "%s", verb: %s, resource: %s, subresource: "%s"}\n' "$2" "$3" "$4" "${5:-}"
+}
+
+# answers: the questions of standard input that are answered with yes.
+answers() {
+  hk create -f - -o 'jsonpath={.status.allowed} {.spec.user} {.spec.resourceAttributes.verb} {.spec.resourceAttributes.resource} {.spec.resourceAttributes.namespace}{"\n"}' |
+    sed -n 's/^true //p'
+}
+
+# matrix NAMESPACE…: what each account of these must not be allowed elsewhere, as questions.
+matrix() {
+  local account namespace
+  for account in $(hk get serviceaccounts -A -o 'jsonpath={range .items[*]}{.metadata.namespace}:{.metadata.name}{"\n"}{end}'); do
+    [[ " $* " == *" ${account%:*} "* ]] || continue
+    for namespace in "$@" kubeflex-system kube-system ''; do
+      [[ $namespace != "${account%:*}" ]] || continue
+      question "$account" "$namespace" get secrets
+      question "$account" "$namespace" list secrets
+      question "$account" "$namespace" get configmaps
+      question "$account" "$namespace" create pods
+      question "$account" "$namespace" get pods log
+      question "$account" "$namespace" create pods exec
+    done
+    question "$account" '' get nodes
+    question "$account" '' list namespaces
+    question "$account" '' impersonate users
+    question "$account" '' get controlplanes
+  done
+}
+
+# drift PLANE…: each object of these planes is deleted and edited, and comes back within 5 s (drift.py).
+drift() {
+  python3 -B "$REPO/tests/e2e/drift.py" "$HOST_CONTEXT" "$@" >"$BATS_TEST_TMPDIR/drift" || fail "$(grep FAILED "$BATS_TEST_TMPDIR/drift")"
+}
+
 ready() { hk wait --for=condition=Ready "controlplane/$1" --timeout="$READY_TIMEOUT"; }
