@@ -11,7 +11,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#define REVISION 5 /* of the manifests: raise it with every change of them */
+#define REVISION 6 /* of the manifests: raise it with every change of them */
 #define WORKLOAD "kube-apiserver"
 #define WORKLOADS 2
 

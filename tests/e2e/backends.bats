@@ -1,13 +1,13 @@
 #!/usr/bin/env bats
-# One plane on each backend: shared, dedicated (an etcd of its own), external (an etcd that the test brings). Objects are written,
-# everything is restarted, all is there; deletion leaves nothing, and the external database as it was.
+# Two planes that share a Postgres, one with an etcd of its own, one on an etcd that the test brings. Objects are written, everything
+# is restarted, all is there; deletion leaves nothing, and the external database as it was.
 # shellcheck disable=SC2154 # bats sets output, status, stderr
 # bats file_tags=alone
 
 bats_require_minimum_version 1.5.0
 
-PLANES=(st-shared st-own st-ext)
-OBJECTS=200
+PLANES=(st-shared st-second st-own st-ext)
+OBJECTS=2000
 LABEL=kflex.kubestellar.org/storage-external
 
 setup_file() {
@@ -94,6 +94,7 @@ database_keys() {
 @test "a plane on each backend becomes ready" {
   database_make
   plane_on st-shared shared '{}'
+  plane_on st-second shared '{}'
   plane_on st-own dedicated '{size: 1Gi, storageClassName: local-path-retain}'
   plane_on st-ext external '{secretRef: {namespace: kubeflex-storage, name: st-ext}}'
   for plane in "${PLANES[@]}"; do hk wait --for=condition=Ready "controlplane/$plane" --timeout="$READY_TIMEOUT"; done
@@ -106,13 +107,15 @@ database_keys() {
 }
 
 @test "objects are there after everything was restarted" {
-  local objects i plane
-  for ((i = 0; i < OBJECTS; i++)); do
-    objects+="{\"apiVersion\": \"v1\", \"kind\": \"ConfigMap\", \"metadata\": {\"name\": \"o-$i\"}, \"data\": {\"n\": \"$i\"}}"$'\n'
-  done
+  local plane pids=()
   for plane in "${PLANES[@]}"; do
     kflex ctx "$plane"
-    pk "$plane" create -n default -f - <<<"$objects" >/dev/null
+    kubectl config view --context "$plane" --raw --minify -o json >"$BATS_TEST_TMPDIR/$plane.config"
+    python3 "$BATS_TEST_DIRNAME/writer.py" "$BATS_TEST_TMPDIR/$plane.config" "$plane" "$OBJECTS" >"$BATS_TEST_TMPDIR/$plane" 3>&- &
+    pids+=("$!")
+  done
+  for plane in "${!PLANES[@]}"; do
+    wait "${pids[plane]}" || fail "${PLANES[plane]}: $(jq -c '.failed[:3]' "$BATS_TEST_TMPDIR/${PLANES[plane]}")"
   done
   hk delete pods --grace-period=0 --force -n kubeflex-system --all
   hk delete pods --grace-period=0 --force -n st-database --all
@@ -120,7 +123,9 @@ database_keys() {
   hk rollout status -n kubeflex-system statefulset/postgres-postgresql --timeout=120s
   for plane in "${PLANES[@]}"; do
     within 120 pk "$plane" get --raw /readyz
-    [ "$(pk "$plane" get configmaps -n default -o name | grep -c /o-)" = "$OBJECTS" ]
+    # Each its own, and none of another's.
+    [ "$(pk "$plane" get configmaps -n default -o name | grep -c "/$plane-")" = "$OBJECTS" ]
+    [ "$(pk "$plane" get configmaps -n default -o name | grep -c /st-)" = "$OBJECTS" ]
   done
 }
 

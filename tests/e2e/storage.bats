@@ -20,37 +20,58 @@ setup() { load lib.bash; }
 
 agent() { hk exec -n kubeflex-system deploy/kubeflex-storage-agent -- kubeflex-storage-agent "$@"; }
 
-# Writes one object after the other, each over a connection of its own, until the file $1.stop is there. Failures to $1.
-keep_writing() {
+# One object after the other until file $1.stop is there: what kubectl streams over its one connection.
+objects() {
   local n
   for ((n = 0; ; n++)); do
     [[ ! -e $1.stop ]] || break
-    pk turning create configmap "written-$n" --request-timeout=20s >/dev/null 2>>"$1" || echo "$(date +%T) written-$n" >>"$1"
+    printf '{"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "streamed-%d"}}\n' "$n"
+    sleep 0.05 # the load, 20 a second
   done
   echo "$n" >"$1.count"
 }
 
-@test "a new password is made on request; nothing is lost, and the old role goes" {
+# wrote OUTPUT: a writer that had every write answered.
+wrote() {
+  jq -r '"\(.written | length) written, \(.again) sent again, failed: \(.failed)"' "$1" >&3
+  jq -e '.failed == [] and (.written | length) > 20' "$1" >/dev/null || fail "$(jq -c .failed "$1")"
+  jq -r '.written[]' "$1" >>"$BATS_TEST_TMPDIR/names"
+}
+
+# Three clients while the pods are exchanged: over the ingress and over the Service, each write over a connection of its own, and
+# kubectl, all over one.
+@test "a new password is made on request; every write is answered, nothing is lost, and the old role goes" {
+  local tmp=$BATS_TEST_TMPDIR writer=$BATS_TEST_DIRNAME/writer.py
   uid=$(plane_uid turning)
   before=$(roles_of "$uid" | grep '_[ab]$')
   hash=$(hk get secret -n turning-system kine-dsn -o 'jsonpath={.metadata.annotations.kflex\.kubestellar\.org/applied-hash}')
-  keep_writing "$BATS_TEST_TMPDIR/writes" 3>&- &
-  writer=$!
+  address=$(hk get service -n turning-system turning -o 'jsonpath={.spec.clusterIP}')
+  kubectl config view --context turning --raw --minify -o json >"$tmp/config"
+  python3 "$writer" "$tmp/config" ingress --until "$tmp/w.stop" >"$tmp/ingress" 3>&- &
+  writers=("$!")
+  in_node python3 "$writer" --to "$address:443" "$tmp/config" service --until "$tmp/w.stop" >"$tmp/service" 3>&- &
+  writers+=("$!")
+  objects "$tmp/w" 3>&- | pk turning create -f - >"$tmp/streamed" 2>"$tmp/streamed.err" 3>&- &
+  writers+=("$!")
   hk annotate controlplane turning kflex.kubestellar.org/rotate-storage-password=e2e
   for ((i = 0; i < 120; i++)); do
     after=$(roles_of "$uid" | grep '_[ab]$')
     [[ $after == "$before" || $after == *$'\n'* ]] || break
     sleep 1
   done
-  touch "$BATS_TEST_TMPDIR/writes.stop"
-  wait "$writer"
+  touch "$tmp/w.stop"
+  for pid in "${writers[@]}"; do wait "$pid" || true; done
   [ "$(wc -l <<<"$after")" -eq 1 ] || fail "roles: $after"
   [ "$after" != "$before" ] || fail "the role is still $before"
   [ "$hash" != "$(hk get secret -n turning-system kine-dsn -o 'jsonpath={.metadata.annotations.kflex\.kubestellar\.org/applied-hash}')" ]
-  [ ! -s "$BATS_TEST_TMPDIR/writes" ] || fail "$(<"$BATS_TEST_TMPDIR/writes")"
-  count=$(<"$BATS_TEST_TMPDIR/writes.count")
-  [ "$count" -gt 5 ]
-  [ "$(pk turning get configmaps -o name | grep -c /written-)" -eq "$count" ]
+  wrote "$tmp/ingress"
+  wrote "$tmp/service"
+  [ ! -s "$tmp/streamed.err" ] || fail "$(<"$tmp/streamed.err")"
+  count=$(<"$tmp/w.count")
+  [ "$(grep -c created "$tmp/streamed")" -eq "$count" ]
+  for ((i = 0; i < count; i++)); do echo "streamed-$i"; done >>"$tmp/names"
+  pk turning get configmaps -n default -o 'jsonpath={range .items[*]}{.metadata.name}{"\n"}{end}' | sort >"$tmp/there"
+  [ -z "$(sort "$tmp/names" | comm -23 - "$tmp/there")" ]
   hk wait --for=condition=StorageReady controlplane/turning --timeout="$READY_TIMEOUT"
 }
 
