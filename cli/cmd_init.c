@@ -24,6 +24,8 @@ typedef struct {
     kfx_hosting_t hosting;
     bool openshift;
     bool foreign_postgres; /* somebody else's: stays as it is */
+    bool would_replace;    /* --dry-run: the Deployment of another KubeFlex, over which ours cannot be tried */
+    size_t untried;        /* --dry-run: objects of Namespaces that are not there yet */
     char image[512];
     int64_t start;
     const char *waits_for;
@@ -147,17 +149,36 @@ static bool is_ours(const json_t *object)
     return part && strcmp(part, "kubeflex") == 0;
 }
 
-/* The Go KubeFlex's Deployment has our name. Applied over it the pods would be a mixture, so it is replaced whole; the
- * control planes it made go on running. */
-static int replace_foreign(init_t *self, kfx_error_t *err)
+static const json_t *selector_of(const json_t *deployment)
+{
+    return kfx_json_get(deployment, "spec", "selector");
+}
+
+static const json_t *find_object(const json_t *objects, const char *kind, const char *name)
+{
+    size_t i;
+    const json_t *object;
+    json_array_foreach (objects, i, object) {
+        const char *its_kind = kfx_json_str(object, "kind"), *its_name = kfx_json_str(object, "metadata", "name");
+        if (its_kind && its_name && strcmp(its_kind, kind) == 0 && strcmp(its_name, name) == 0)
+            return object;
+    }
+    return NULL;
+}
+
+/* The Go KubeFlex's Deployment has our name and the label that our objects have, but other pods by another selector,
+ * which cannot change. Applied over it the pods would be a mixture, so it is replaced whole; the control planes it made
+ * go on running. */
+static int replace_foreign(init_t *self, const json_t *objects, kfx_error_t *err)
 {
     KFX_JSON json_t *there = NULL;
     int found = find(self, DEPLOYMENTS "/" CONTROLLER, &there, err);
     if (found <= 0)
         return found;
-    if (is_ours(there))
+    if (json_equal(selector_of(there), selector_of(find_object(objects, "Deployment", CONTROLLER))))
         return 0;
     if (self->cli->opts.dry_run) {
+        self->would_replace = true;
         kfx_out_step(&self->cli->out, -1, "Deployment " CONTROLLER " is another KubeFlex's: it would be replaced");
         return 0;
     }
@@ -240,11 +261,28 @@ static int shape_config(init_t *self, json_t *object, kfx_error_t *err)
 
 /* ---- applying ---- */
 
+static bool lacks_namespace(init_t *self, const json_t *object)
+{
+    const char *ns = kfx_json_str(object, "metadata", "namespace");
+    KFX_FREE char *escaped = kfx_kube_escape(ns ? ns : "");
+    KFX_FREE char *path = kfx_xasprintf("/api/v1/namespaces/%s", escaped);
+    KFX_JSON json_t *there = NULL;
+    return ns && find(self, path, &there, NULL) == 0;
+}
+
 static int apply(init_t *self, json_t *object, kfx_error_t *err)
 {
     const char *kind = kfx_json_str(object, "kind"), *name = kfx_json_str(object, "metadata", "name");
-    if (kfx_install_put(self->hosting.kube, object, self->cli->opts.dry_run, err) == 0)
+    kfx_error_t why = KFX_ERROR_INIT;
+    bool dry = self->cli->opts.dry_run;
+    if (kfx_install_put(self->hosting.kube, object, dry, &why) == 0)
         return 0;
+    if (dry && why.code == KFX_E_NOT_FOUND && lacks_namespace(self, object)) {
+        self->untried++;
+        return 0;
+    }
+    if (err)
+        *err = why;
     kfx_hosting_explain(&self->hosting, err);
     return kfx_error_wrap(err, "%s %s", kind ? kind : "", name ? name : "");
 }
@@ -275,6 +313,8 @@ static int apply_objects(init_t *self, json_t *objects, kfx_error_t *err)
         const char *kind = kfx_json_str(object, "kind"), *name = kfx_json_str(object, "metadata", "name");
         if (self->foreign_postgres && kfx_install_is_postgres(object))
             continue;
+        if (self->would_replace && object == find_object(objects, "Deployment", CONTROLLER))
+            continue;
         if (kind && name && strcmp(kind, "ConfigMap") == 0 && strcmp(name, "kubeflex-config") == 0 &&
             shape_config(self, object, err) < 0)
             return -1;
@@ -282,7 +322,11 @@ static int apply_objects(init_t *self, json_t *objects, kfx_error_t *err)
             return -1;
         count++;
     }
-    kfx_out_step(&self->cli->out, kfx_now_ms() - self->start, "Applied %zu objects, image %s", count, self->image);
+    kfx_out_step(&self->cli->out, kfx_now_ms() - self->start, "Applied %zu objects, image %s", count - self->untried,
+                 self->image);
+    if (self->untried)
+        kfx_out_warn(&self->cli->out, "%zu objects could not be checked: their namespaces are not there yet",
+                     self->untried);
     return 0;
 }
 
@@ -305,10 +349,9 @@ static int wait_workloads(init_t *self, const json_t *objects, kfx_error_t *err)
 static int install(init_t *self, kfx_error_t *err)
 {
     kfx_copy(self->image, sizeof self->image, self->cli->opts.image ? self->cli->opts.image : IMAGE);
-    if (apply_crds(self, err) < 0 || replace_foreign(self, err) < 0)
-        return -1;
     KFX_JSON json_t *objects = kfx_install_objects(self->image, err);
-    if (!objects || shape_postgres(self, objects, err) < 0 || apply_objects(self, objects, err) < 0)
+    if (!objects || apply_crds(self, err) < 0 || replace_foreign(self, objects, err) < 0 ||
+        shape_postgres(self, objects, err) < 0 || apply_objects(self, objects, err) < 0)
         return -1;
     if (self->cli->opts.dry_run)
         kfx_out_line(&self->cli->out, "Nothing was changed (--dry-run)");

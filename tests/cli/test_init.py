@@ -59,8 +59,9 @@ class Init(Case):
     def test_over_the_go_kubeflex(self):
         """Its Deployment goes whole: no container of it is left, and a selector cannot change."""
         self.api.store.objects[f"{APPS}/deployments"] = {CONTROLLER: {
-            "kind": "Deployment", "metadata": {"name": CONTROLLER, "uid": "go-uid", "labels": {"control-plane": "x"}},
-            "spec": {"template": {"spec": {"containers": [{"name": "manager"}, {"name": "kube-rbac-proxy"}]}}}}}
+            "kind": "Deployment", "metadata": {"name": CONTROLLER, "uid": "go-uid", "labels": {
+                "app.kubernetes.io/part-of": "kubeflex", "control-plane": "controller-manager"}},
+            "spec": {"selector": {"matchLabels": {"control-plane": "controller-manager"}}, "template": {"spec": {"containers": [{"name": "manager"}, {"name": "kube-rbac-proxy"}]}}}}}
         done = self.kflex("init")
         self.assertIn("Removed the Deployment of another KubeFlex", done.stdout)
         deletes = [r for r in self.api.requests if r[0] == "DELETE"]
