@@ -19,6 +19,7 @@ static const struct {
     {"StorageReady", "Storage is ready"},
     {"Synced", "All objects of the control plane are in place"},
     {"Ready", "API server is ready"},
+    {"HooksApplied", "PostCreateHooks are applied"},
 };
 
 /* Reasons of Synced=False that waiting does not cure. */
@@ -131,8 +132,10 @@ static int on_plane(void *ctx, const void *item, kfx_error_t *err)
     show_steps(self);
     if (check_final(self, err) < 0)
         return -1;
+    if (kfx_plane_is(plane, "Ready") && *plane->secret_name)
+        return 1;
     show_trouble(self);
-    return kfx_plane_is(plane, "Ready") && *plane->secret_name ? 1 : 0;
+    return 0;
 }
 
 static const char *spin_text(void *ctx)
@@ -171,6 +174,17 @@ static int explain_wait(kfx_creation_t *self, kfx_error_t *err)
     return -1;
 }
 
+/* A plane that does not wait for its hooks is Ready whatever has become of them. */
+static void warn_of_hooks(kfx_creation_t *self)
+{
+    const kfx_condition_t *c = kfx_plane_condition(&self->plane, "HooksApplied");
+    if (c && strcmp(c->status, "False") == 0)
+        kfx_out_warn(&self->cli->out,
+                     "control plane %s is ready, its PostCreateHooks are not done: %s: %s. `kflex describe %s` shows "
+                     "how they go on",
+                     self->name, c->reason, c->message, self->name);
+}
+
 int kfx_creation_wait(kfx_creation_t *self, kfx_error_t *err)
 {
     kfx_copy(self->plane.name, sizeof self->plane.name, self->name);
@@ -181,8 +195,10 @@ int kfx_creation_wait(kfx_creation_t *self, kfx_error_t *err)
                          .ctx = self};
     kfx_error_t why = KFX_ERROR_INIT;
     if (kfx_wait(self->hosting.kube, &target, 1, self->start + self->cli->opts.timeout_ms, &self->cli->out, self->start,
-                 spin_text, self, &why) == 0)
+                 spin_text, self, &why) == 0) {
+        warn_of_hooks(self);
         return 0;
+    }
     if (why.code == KFX_E_TIMEOUT || why.code == KFX_E_INVALID) {
         KFX_JSON json_t *events = kfx_events_fetch(self->hosting.kube, self->name, self->uid, NULL);
         kfx_events_note_warnings(&self->cli->out, events, EVENTS_SHOWN);

@@ -111,6 +111,7 @@ class Api:
         self.requests = []  # (verb, path with query, body or None)
         self.hosting = hosting
         self.hold_deletion = False
+        self.hooks = None  # status, reason and message of condition HooksApplied of planes to come
         self.hold_logs = False  # a log that is followed does not end
         self.refuse = {}  # collection -> HTTP status of every answer
         self.token = "host" if hosting else "tenant"
@@ -200,6 +201,8 @@ class Api:
         self.add_secret(name)
         plane["status"]["secretRef"] = {"namespace": f"{name}-system", "name": "admin-kubeconfig", "key": "kubeconfig",
                                         "inClusterKey": "kubeconfig-incluster"}
+        if self.hooks:
+            self.condition(plane, "HooksApplied", *self.hooks)
         self.condition(plane, "Ready", "True", "Available")
 
     def on_create(self, plane):

@@ -82,6 +82,17 @@ class Create(Case):
         self.assertEqual(self.ext(self.context("host")), {"is-hosting-cluster-ctx": "true"})
         self.assertEqual(stat.S_IMODE(os.stat(self.path).st_mode), 0o600)
 
+    def test_hooks_are_a_step(self):
+        """Where the plane has some; if they fail, whoever did not wait for them is told."""
+        self.api.hooks = ("True", "HooksApplied", "")
+        lines = self.create("cp1").stdout.splitlines()
+        self.assertIn("PostCreateHooks are applied", lines[4])
+        self.api.hooks = ("False", "ObjectFailed", "hook h: Job j: it failed")
+        done = self.create("cp2")
+        self.assertNotIn("PostCreateHooks", done.stdout)
+        self.assertEqual(done.stderr, "Warning: control plane cp2 is ready, its PostCreateHooks are not done: ObjectFailed: hook h: "
+                         "Job j: it failed. `kflex describe cp2` shows how they go on\n")
+
     def test_other_entries_stay(self):
         before = self.config()
         self.create()
