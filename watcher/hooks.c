@@ -1,6 +1,5 @@
 #include "watcher/hooks.h"
 
-#include "base/clock.h"
 #include "base/json.h"
 #include "base/mem.h"
 #include "base/template.h"
@@ -20,13 +19,17 @@ static void read_status(const json_t *object, kfx_seen_hook_t *self)
     const json_t *c;
     json_array_foreach (kfx_json_get(object, "status", "conditions"), i, c) {
         const char *type = kfx_json_str(c, "type"), *status = kfx_json_str(c, "status");
-        const char *message = kfx_json_str(c, "message"), *since = kfx_json_str(c, "lastTransitionTime");
-        if (!type || !status || strcmp(type, KFX_HOOK_VALID) != 0)
+        const char *reason = kfx_json_str(c, "reason"), *message = kfx_json_str(c, "message");
+        const char *since = kfx_json_str(c, "lastTransitionTime");
+        bool valid = type && strcmp(type, KFX_HOOK_VALID) == 0;
+        if (!status || !(valid || (type && strcmp(type, KFX_HOOK_APPLIED) == 0)))
             continue;
-        self->said = true;
-        self->said_valid = strcmp(status, "True") == 0;
-        kfx_copy(self->said_message, sizeof self->said_message, message ? message : "");
-        kfx_copy(self->said_since, sizeof self->said_since, since ? since : "");
+        kfx_hook_said_t *said = valid ? &self->valid : &self->applied;
+        said->there = true;
+        said->yes = strcmp(status, "True") == 0;
+        kfx_copy(said->reason, sizeof said->reason, reason ? reason : "");
+        kfx_copy(said->message, sizeof said->message, message ? message : "");
+        kfx_copy(said->since, sizeof said->since, since ? since : "");
     }
     self->said_generation = kfx_json_int(object, 0, "status", "observedGeneration");
 }
@@ -101,6 +104,8 @@ kfx_seen_hook_t *kfx_hook_put(kfx_hook_table_t *self, kfx_seen_hook_t *hook)
 {
     const kfx_seen_hook_t *old = kfx_hook_find(self, hook->name);
     hook->writing = old && old->writing;
+    if (old)
+        hook->use = old->use;
     zhashx_update(self->byname, hook->name, hook);
     return hook;
 }
@@ -124,8 +129,7 @@ void kfx_hook_each(kfx_hook_table_t *self, void (*fn)(void *ctx, kfx_seen_hook_t
 
 /* ---- planes ----------------------------------------------------------------------------------------------------- */
 
-/* The next name of a list in which each is followed by '\n'; false at its end. */
-static bool next_name(const char **at, char out[KFX_NAME_SIZE])
+bool kfx_hook_next_name(const char **at, char out[KFX_NAME_SIZE])
 {
     size_t len = *at ? strcspn(*at, "\n") : 0;
     if (len == 0)
@@ -138,7 +142,7 @@ static bool next_name(const char **at, char out[KFX_NAME_SIZE])
 bool kfx_plane_names_hook(const kfx_plane_t *plane, const char *hook)
 {
     char name[KFX_NAME_SIZE];
-    for (const char *at = plane->hooks; next_name(&at, name);)
+    for (const char *at = plane->hooks; kfx_hook_next_name(&at, name);)
         if (strcmp(name, hook) == 0)
             return true;
     return false;
@@ -165,7 +169,7 @@ void kfx_hooks_look(kfx_hook_table_t *self, kfx_plane_t *plane)
 {
     char name[KFX_NAME_SIZE];
     uint64_t sum = 0;
-    for (const char *at = plane->hooks; next_name(&at, name);) {
+    for (const char *at = plane->hooks; kfx_hook_next_name(&at, name);) {
         const kfx_seen_hook_t *hook = kfx_hook_find(self, name);
         char generation[24] = "-";
         if (hook)
@@ -176,6 +180,20 @@ void kfx_hooks_look(kfx_hook_table_t *self, kfx_plane_t *plane)
         if (c->hook || (strcmp(c->name, KFX_HOOKS_RECORD) == 0 && strcmp(c->kind, "ConfigMap") == 0))
             sum += view_of_child(plane, c) | 1;
     plane->hooks_view = sum;
+}
+
+uint32_t kfx_hooks_stand(const kfx_plane_t *plane)
+{
+    const kfx_status_t *status = plane->status;
+    if (!plane->present || plane->deleting || !plane->hooks)
+        return 0;
+    uint64_t h = mix(FNV_START, plane->hooks);
+    for (size_t i = 0; status && i < status->hook_count; i++) {
+        const kfx_hook_state_t *state = &status->hooks[i];
+        h = mix(mix(h, state->name), state->done ? "done" : "");
+        h = mix(mix(h, state->reason ? state->reason : ""), state->message ? state->message : "");
+    }
+    return (uint32_t)(h ^ h >> 32) | 1;
 }
 
 static bool has_label(const kfx_plane_t *plane, const char *key, const char *value)
@@ -203,22 +221,4 @@ json_t *kfx_hooks_labels(kfx_hook_table_t *self, const kfx_plane_t *plane)
         return NULL;
     return json_pack("{s:{s:s, s:s, s:O}}", "metadata", "uid", plane->uid, "resourceVersion", plane->rv, "labels",
                      labels);
-}
-
-/* ---- status ----------------------------------------------------------------------------------------------------- */
-
-json_t *kfx_hook_status_patch(const kfx_seen_hook_t *hook, time_t now)
-{
-    bool valid = !hook->fault[0];
-    if (hook->said && hook->said_valid == valid && hook->said_generation == hook->generation &&
-        strcmp(hook->said_message, hook->fault) == 0)
-        return NULL;
-    char at[KFX_RFC3339_SIZE];
-    kfx_rfc3339(at, now);
-    bool same = hook->said && hook->said_valid == valid && hook->said_since[0];
-    return json_pack("{s:{s:s, s:s}, s:{s:I, s:[{s:s, s:s, s:s, s:s, s:s, s:s}]}}", "metadata", "uid", hook->uid,
-                     "resourceVersion", hook->rv, "status", "observedGeneration", (json_int_t)hook->generation,
-                     "conditions", "type", KFX_HOOK_VALID, "status", valid ? "True" : "False", "reason",
-                     valid ? "TemplatesParsed" : "InvalidTemplate", "message", hook->fault, "lastTransitionTime",
-                     same ? hook->said_since : at, "lastUpdateTime", at);
 }

@@ -93,6 +93,7 @@ typedef struct kfx_plane {
     const char *hooks;      /* interned: names of its PostCreateHooks, each followed by '\n'; NULL: none */
     const char *labels;     /* interned, of one with hooks (reduce.h); NULL */
     uint64_t hooks_view;    /* kfx_hooks_look */
+    uint32_t hooks_stand;   /* kfx_hooks_stand, as PostCreateHooks' status has it */
     uint8_t label_tries;    /* writes of hooks' labels */
     char rv[KFX_SEEN_RV_SIZE];
     char rotate[KFX_ROTATE_SIZE]; /* as in kfx_digest_t */

@@ -279,10 +279,19 @@ static void let_go(kfx_watcher_t *self, kfx_plane_t *plane, const kfx_stance_t *
     kfx_writer_submit(self, plane, KFX_OP_FINALIZER, kfx_finalizer_remove(plane));
 }
 
+static void look_at_hooks(kfx_watcher_t *self, kfx_plane_t *plane)
+{
+    uint32_t stand = kfx_hooks_stand(plane);
+    kfx_hooks_look(self->hooks, plane);
+    if (stand != plane->hooks_stand)
+        kfx_hook_status_later(self);
+    plane->hooks_stand = stand;
+}
+
 static void step(kfx_watcher_t *self, kfx_plane_t *plane)
 {
     kfx_stats_plane(self->stats, plane);
-    kfx_hooks_look(self->hooks, plane);
+    look_at_hooks(self, plane);
     kfx_places_count(&self->places, plane);
     kfx_awaited_plane(self->awaited, plane);
     if (!self->leading || !self->synced || !plane->present)

@@ -141,6 +141,93 @@ static void test_status_of_a_hook(void **state)
     kfx_seen_hook_free(hook);
 }
 
+static void see_plane(const char *name, const char *uses, const char *reason, bool done)
+{
+    KFX_JSON json_t *one =
+        json_pack("{s:{s:s, s:s, s:s}, s:{s:s, s:[{s:s}]}}", "metadata", "name", name, "uid", name, "resourceVersion",
+                  "5", "spec", "type", "host", "postCreateHooks", "hookName", uses);
+    if (reason)
+        kfx_json_put(one, json_pack("[{s:s, s:s, s:s}]", "hookName", uses, "reason", reason, "message", "why"),
+                     "status", "postCreateHookStatus");
+    if (done)
+        kfx_json_put(one, json_true(), "status", "postCreateHooks", uses);
+    kfx_seen_plane_t *seen = kfx_reduce_plane(one);
+    kfx_plane_update(kfx_planes_get(w.planes, name), seen);
+    kfx_seen_plane_free(seen);
+}
+
+/* What the status of hook h is to say about its use; fresh. */
+static json_t *said_of_use(void)
+{
+    kfx_hooks_tally(w.hooks, w.planes);
+    KFX_JSON json_t *patch = kfx_hook_status_patch(kfx_hook_find(w.hooks, "h"), 0);
+    json_t *said = json_array_get(kfx_json_get(patch, "status", "conditions"), 1);
+    return json_incref(said);
+}
+
+static void says_of_use(const char *status, const char *reason, const char *message)
+{
+    KFX_JSON json_t *said = said_of_use();
+    assert_string_equal(kfx_json_str(said, "status"), status);
+    assert_string_equal(kfx_json_str(said, "reason"), reason);
+    assert_string_equal(kfx_json_str(said, "message"), message);
+}
+
+static void test_use_of_a_hook(void **state)
+{
+    (void)state;
+    see(1, "a", "x");
+    see_plane("other", "other", "ObjectFailed", false);
+    assert_null(said_of_use()); /* nobody names it */
+    see_plane("c", "h", "Applied", true);
+    says_of_use("True", "Applied", "in 1 control plane");
+    see_plane("b", "h", NULL, true); /* as the Go implementation says it */
+    says_of_use("True", "Applied", "in 2 control planes");
+    see_plane("a", "h", NULL, false);
+    says_of_use("False", "NotTried", "in 2 of 3 control planes; a: it was not tried yet");
+    see_plane("z", "h", "ObjectFailed", true); /* what fails is told before what waits */
+    see_plane("y", "h", "Forbidden", false);
+    says_of_use("False", "Forbidden", "in 2 of 5 control planes; y: why");
+}
+
+static void test_use_is_written_once(void **state)
+{
+    (void)state;
+    see_plane("c", "h", "Applied", true);
+    KFX_JSON json_t *one = hook_object(3, "a", "x");
+    kfx_hook_put(w.hooks, kfx_reduce_hook(NULL, one));
+    kfx_hooks_tally(w.hooks, w.planes);
+    KFX_JSON json_t *patch = kfx_hook_status_patch(kfx_hook_find(w.hooks, "h"), 0);
+    json_object_set(one, "status", json_object_get(patch, "status"));
+    kfx_hook_put(w.hooks, kfx_reduce_hook(NULL, one));
+    assert_null(kfx_hook_status_patch(kfx_hook_find(w.hooks, "h"), 100));
+
+    /* The time of a transition stays while the status does. */
+    see_plane("d", "h", "Applied", true);
+    kfx_hooks_tally(w.hooks, w.planes);
+    KFX_JSON json_t *more = kfx_hook_status_patch(kfx_hook_find(w.hooks, "h"), 100);
+    assert_string_equal(kfx_json_str(more, "status", "conditions", "1", "lastTransitionTime"), "1970-01-01T00:00:00Z");
+    assert_string_equal(kfx_json_str(more, "status", "conditions", "1", "lastUpdateTime"), "1970-01-01T00:01:40Z");
+}
+
+static void test_what_moves_the_status_of_hooks(void **state)
+{
+    (void)state;
+    plane_with("h");
+    unsigned news = sent.hook_news;
+    kfx_bus_snapshot(&w);
+    kfx_result_t result = result_of(false, "InvalidTemplate", "templates[0]");
+    done_with("reconcile.host", KFX_OUTCOME_OK, &result);
+    land();
+    assert_int_equal(sent.hook_news, news + 1);
+    change("labels", json_pack("{s:s}", "a", "b")); /* says nothing about hooks */
+    assert_int_equal(sent.hook_news, news + 1);
+    kfx_json_put(object, json_string("2026-01-01T00:00:00Z"), "metadata", "deletionTimestamp");
+    bump();
+    show();
+    assert_int_equal(sent.hook_news, news + 2);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -149,6 +236,9 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_status_of_hooks, setup, teardown),
         cmocka_unit_test(test_the_go_operators_status),
         cmocka_unit_test(test_status_of_a_hook),
+        cmocka_unit_test_setup_teardown(test_use_of_a_hook, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_use_is_written_once, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_what_moves_the_status_of_hooks, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -129,6 +129,12 @@ void kfx_watches_add(kfx_watches_t *self, const char *path)
     (void)path;
 }
 
+void kfx_hook_status_later(kfx_watcher_t *self)
+{
+    (void)self;
+    sent.hook_news++;
+}
+
 void kfx_watcher_tidy_later(kfx_watcher_t *self)
 {
     (void)self;

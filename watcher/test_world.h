@@ -27,7 +27,8 @@ typedef struct {
     kfx_envelope_t event, ack;
     size_t children;
     bool place;
-    unsigned forced; /* planes let go without a service's word, and the last such service */
+    unsigned hook_news; /* how often the status of hooks was to be looked at */
+    unsigned forced;    /* planes let go without a service's word, and the last such service */
     char forced_without[48];
     char awaited[96];
 } sent_t;

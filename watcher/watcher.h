@@ -47,7 +47,6 @@ typedef struct {
 } kfx_service_state_t;
 
 typedef struct kfx_watches kfx_watches_t;
-struct kfx_seen_hook;
 
 /* With what is missing; for logs, Events and conditions. */
 #define KFX_SCHEMA_OUTDATED                                                                                            \
@@ -84,7 +83,7 @@ typedef struct kfx_watcher {
     size_t service_count;
 
     int retry_timer, sweep_timer, tidy_timer, hooks_timer; /* -1: not set */
-    int64_t retry_due;                                     /* kfx_now_ms at which retry_timer fires */
+    int64_t retry_due, hooks_due;                          /* kfx_now_ms at which these fire */
     int exit_code;
     bool stop;
     kfx_stats_t *stats;
@@ -121,9 +120,9 @@ bool kfx_bus_away(const kfx_watcher_t *self, const char *service);       /* now,
 const char *kfx_bus_why(const kfx_watcher_t *self, const char *service); /* borrowed; "" */
 void kfx_bus_sweep_later(kfx_watcher_t *self, int64_t ms);               /* mark everything after ms */
 
-/* hook_status.c: writes the status of a PostCreateHook where it is not right; the leader's business. */
-void kfx_hook_status(kfx_watcher_t *self, struct kfx_seen_hook *hook);
+/* hook_status.c: writes the status of each PostCreateHook where it is not right; the leader's business. */
 void kfx_hook_status_all(kfx_watcher_t *self);
+void kfx_hook_status_later(kfx_watcher_t *self); /* in a moment, with what else changes meanwhile */
 
 /* leader.c */
 void kfx_leader_start(kfx_watcher_t *self);

@@ -93,6 +93,7 @@ static void check_synced(kfx_watches_t *self)
     kfx_log_info("caches filled", "planes", kfx_log_num(kfx_planes_present(watcher->planes)), NULL);
     kfx_watcher_ready(watcher);
     kfx_watcher_mark_all(watcher);
+    kfx_hook_status_later(watcher);
 }
 
 static int on_tidy(zloop_t *loop, int timer, void *arg)
@@ -422,7 +423,8 @@ static void see_hook(kfx_watcher_t *self, kfx_watch_event_t event, kfx_seen_hook
         return;
     }
     seen->fresh = true;
-    kfx_hook_status(self, kfx_hook_put(self->hooks, seen));
+    kfx_hook_put(self->hooks, seen);
+    kfx_hook_status_later(self);
 }
 
 static void on_hook(void *ctx, kfx_watch_event_t event, void *item, const kfx_error_t *err)

@@ -85,6 +85,17 @@ def role(name, verb="get"):
 class Hooks(unittest.TestCase):
     world = None
 
+    @classmethod
+    def setUpClass(cls):
+        """What takes a minute begins here and is looked at by the last test."""
+        self = cls("test_zz_inside_is_put_right")
+        self.number, self.planes, self.hooks = "inside-kept", [], []
+        self.plane(self.hook(config_map("edited", v="{{.ControlPlaneName}}"), config_map("deleted", v="1"), target="ControlPlane"))
+        wait(20, "its objects are there", lambda: self.in_default("edited") and self.in_default("deleted"))
+        path = "/api/v1/namespaces/default/configmaps"
+        cls.world.rest.call("PATCH", f"{path}/edited", {"data": {"v": "x", "w": "theirs"}}, "application/merge-patch+json")
+        cls.world.rest.call("DELETE", f"{path}/deleted")
+
     def setUp(self):
         self.host = self.world.host
         self.planes, self.hooks = [], []
@@ -158,6 +169,9 @@ class Hooks(unittest.TestCase):
 
     def get(self, plane, kind, name):
         return self.read(kind, name, plane)
+
+    def in_default(self, name):
+        return (self.world.rest.call("GET", f"/api/v1/namespaces/default/configmaps/{name}") or {}).get("data")
 
     def data(self, plane, name):
         return (self.get(plane, "configmap", name) or {}).get("data")
@@ -244,7 +258,10 @@ class Hooks(unittest.TestCase):
         self.assertEqual(self.status(plane)["postCreateHooks"], {good: True})
         self.assertFalse(self.status(plane)["postCreateHookCompleted"])
         self.assertIsNone(self.data(plane, "lacks"))
-        valid = {h: self.read("postcreatehook", h)["status"]["conditions"][0] for h in (bad, lacks)}
+        valid = {}
+        for one in (bad, lacks):
+            wait(10, "it is said", lambda one=one: self.read("postcreatehook", one).get("status"))
+            valid[one] = self.read("postcreatehook", one)["status"]["conditions"][0]
         self.assertEqual([valid[h]["status"] for h in (bad, lacks)], ["False", "True"])
         self.assertIn("}} is missing", valid[bad]["message"])
         self.hook(config_map("lacks", v="{{.Token | upper}}"), name="-lacks", missingVariables="NoValue")
@@ -254,6 +271,27 @@ class Hooks(unittest.TestCase):
         hook = self.hook({**deployment("d"), "spec": {**deployment("d")["spec"], "replicas": "{{asInt .N}}"}})
         plane = self.plane({"hookName": hook, "vars": {"N": "3"}})
         wait(10, "the Deployment has 3 replicas", lambda: (self.get(plane, "deployment", "d") or {}).get("spec", {}).get("replicas") == 3)
+
+    def said_of(self, hook):
+        conditions = (self.read("postcreatehook", hook) or {}).get("status", {}).get("conditions", [])
+        return next(((c["status"], c["reason"], c["message"]) for c in conditions if c["type"] == "Applied"), ())
+
+    def test_status_of_the_hook_itself(self):
+        """It counts the planes that name it and says what is wrong in the first of the others."""
+        hook = self.hook(job())
+        wait(10, "it is said to be valid", lambda: (self.read("postcreatehook", hook).get("status") or {}).get("conditions"))
+        self.assertFalse(self.said_of(hook))
+        well, ill = self.plane(hook, name="-1"), self.plane(hook, name="-2")
+        for plane in (well, ill):
+            wait(10, "the Job is made", lambda plane=plane: self.get(plane, "job", "job"))
+        self.finish(well, "job", "Complete")
+        self.finish(ill, "job", "Failed", "BackoffLimitExceeded")
+        wait(10, "one of two", lambda: self.said_of(hook)[:2] == ("False", "ObjectFailed") and
+             self.said_of(hook)[2].startswith(f"in 1 of 2 control planes; {ill}: Job job: "))
+        self.plane(name="-2")
+        wait(10, "one of one", lambda: self.said_of(hook) == ("True", "Applied", "in 1 control plane"))
+        self.delete("controlplane", well)
+        wait(10, "nothing is said any more", lambda: not self.said_of(hook))
 
     # ---- what follows changes ----
 
@@ -591,6 +629,13 @@ class Hooks(unittest.TestCase):
         planes = [self.plane(hook, name=f"-{i}") for i in range(10)]
         for plane in planes:
             self.has(plane, "a", v=plane)
+
+
+    def test_zz_inside_is_put_right(self):
+        """Nothing tells of changes there: it is looked at within a minute. The last test, so that it waits less."""
+        self.planes, self.hooks = ["inside-kept"], ["inside-kept"]
+        wait(70, "what was deleted is there again", lambda: self.in_default("deleted"))
+        wait(5, "what was edited is as it was", lambda: self.in_default("edited") == {"v": "inside-kept", "w": "theirs"})
 
 
 def main():
