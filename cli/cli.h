@@ -22,6 +22,8 @@ int kfx_cmd_get(kfx_cli_t *cli, kfx_error_t *err);
 int kfx_cmd_describe(kfx_cli_t *cli, kfx_error_t *err);
 int kfx_cmd_logs(kfx_cli_t *cli, kfx_error_t *err);
 int kfx_cmd_events(kfx_cli_t *cli, kfx_error_t *err);
+int kfx_cmd_backup(kfx_cli_t *cli, kfx_error_t *err);
+int kfx_cmd_restore(kfx_cli_t *cli, kfx_error_t *err);
 int kfx_cmd_rotate(kfx_cli_t *cli, kfx_error_t *err);
 int kfx_cmd_ctx(kfx_cli_t *cli, kfx_error_t *err);
 int kfx_cmd_ctx_get(kfx_cli_t *cli, kfx_error_t *err);

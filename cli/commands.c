@@ -130,6 +130,17 @@ static const kfx_flag_t delete_flags[] = {
      NULL},
     {0},
 };
+static const kfx_flag_t backup_flags[] = {
+    {KFX_FLAG_STRING, 'o', "output", FIELD(file), "FILE", "file to write; it is as secret as what it holds", "@file"},
+    {0},
+};
+static const kfx_flag_t restore_flags[] = {
+    {KFX_FLAG_BOOL, 0, "check", FIELD(check), NULL, "only read the file, and say what it holds", NULL},
+    {KFX_FLAG_BOOL, 'f', "force", FIELD(force), NULL, "do not ask", NULL},
+    {KFX_FLAG_DURATION, 0, "timeout", FIELD(timeout_ms), "DURATION",
+     "how long to wait until it answers again (default 10m)", NULL},
+    {0},
+};
 static const kfx_flag_t ctx_flags[] = {
     {KFX_FLAG_BOOL, 'o', "overwrite-existing-context", FIELD(overwrite), NULL, "load the context from the server anew",
      NULL},
@@ -307,6 +318,28 @@ static const kfx_command_t commands[] = {
      .flags = output_flags,
      .run = kfx_cmd_events,
      .values = "@plane"},
+    {.name = "backup",
+     .operands = "NAME",
+     .summary = "write all that a control plane holds to a file",
+     .details = "It goes on being used meanwhile: the file shows it at one moment. It takes the rights to read its "
+                "Secret kine-dsn,\n"
+                "and to create pods/portforward in namespace kubeflex-system. For backends that are a Postgres.",
+     .min_args = 1,
+     .max_args = 1,
+     .flags = backup_flags,
+     .run = kfx_cmd_backup,
+     .values = "@plane"},
+    {.name = "restore",
+     .operands = "FILE [NAME]",
+     .summary = "replace all that a control plane holds by a backup",
+     .details = "Without NAME it is the one that the backup was made of. It must exist: make it with `kflex create` "
+                "first. Its API\n"
+                "server is restarted; where anything fails before, nothing has changed.",
+     .min_args = 1,
+     .max_args = 2,
+     .flags = restore_flags,
+     .run = kfx_cmd_restore,
+     .values = "@file"},
     {.name = "rotate",
      .operands = "NAME...",
      .summary = "give control planes new database passwords",

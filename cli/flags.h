@@ -74,6 +74,7 @@ typedef struct {
     bool follow, previous, all;
     int64_t tail;
     int64_t timeout_ms;
+    bool check;
     bool overwrite, set_hosting, switch_to, force;
     const char *output; /* NULL: the command's own format */
     bool watch;

@@ -10,6 +10,7 @@
 #include "kube/internal.h"
 #include "kube/websocket.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
@@ -445,7 +446,20 @@ static int listen_at(kfx_forward_t *self, kfx_error_t *err)
     return 0;
 }
 
-kfx_forward_t *kfx_forward_new(kfx_kube_t *kube, const char *ns, const char *selector, int port, kfx_error_t *err)
+static int listen_tcp(kfx_forward_t *self, kfx_error_t *err)
+{
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t len = sizeof address;
+    self->listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (self->listener < 0 || bind(self->listener, (struct sockaddr *)&address, sizeof address) != 0 ||
+        listen(self->listener, 4) != 0 || getsockname(self->listener, (struct sockaddr *)&address, &len) != 0)
+        return kfx_error_set(err, KFX_E_UNAVAILABLE, "cannot listen on 127.0.0.1: %s", strerror(errno));
+    self->endpoint = kfx_xasprintf("tcp://127.0.0.1:%d", ntohs(address.sin_port));
+    return 0;
+}
+
+static kfx_forward_t *forward_new(kfx_kube_t *kube, const char *ns, const char *selector, int port,
+                                  int (*listen_way)(kfx_forward_t *, kfx_error_t *), kfx_error_t *err)
 {
     kfx_forward_t *self = kfx_xcalloc(1, sizeof *self);
     self->kube = kube;
@@ -453,7 +467,7 @@ kfx_forward_t *kfx_forward_new(kfx_kube_t *kube, const char *ns, const char *sel
     self->selector = kfx_xstrdup(selector);
     self->port = port;
     self->listener = -1;
-    if (listen_at(self, err) == 0) {
+    if (listen_way(self, err) == 0) {
         self->actor = zactor_new(actor, self);
         if (!self->actor)
             kfx_error_set(err, KFX_E_INTERNAL, "cannot start a thread: %s", strerror(errno));
@@ -461,6 +475,16 @@ kfx_forward_t *kfx_forward_new(kfx_kube_t *kube, const char *ns, const char *sel
     if (!self->actor)
         kfx_forward_destroy(&self);
     return self;
+}
+
+kfx_forward_t *kfx_forward_new(kfx_kube_t *kube, const char *ns, const char *selector, int port, kfx_error_t *err)
+{
+    return forward_new(kube, ns, selector, port, listen_at, err);
+}
+
+kfx_forward_t *kfx_forward_new_tcp(kfx_kube_t *kube, const char *ns, const char *selector, int port, kfx_error_t *err)
+{
+    return forward_new(kube, ns, selector, port, listen_tcp, err);
 }
 
 void kfx_forward_destroy(kfx_forward_t **self_p)

@@ -14,8 +14,11 @@ typedef struct kfx_forward kfx_forward_t;
 
 /* To `port` of a running pod that the label selector matches. kube is borrowed and must live longer. */
 kfx_forward_t *kfx_forward_new(kfx_kube_t *kube, const char *ns, const char *selector, int port, kfx_error_t *err);
+/* The same for programs that need a TCP address, as libpq does for TLS: a free port of 127.0.0.1, which any program on
+ * this machine may connect to; so what is behind it must ask who is there. */
+kfx_forward_t *kfx_forward_new_tcp(kfx_kube_t *kube, const char *ns, const char *selector, int port, kfx_error_t *err);
 void kfx_forward_destroy(kfx_forward_t **self_p); /* waits for a connection attempt under way: 10 s at most */
-/* "ipc:///tmp/kflex-…/port": in a folder that only this user may enter. Borrowed. */
+/* "ipc:///tmp/kflex-…/port": in a folder that only this user may enter; "tcp://127.0.0.1:PORT". Borrowed. */
 const char *kfx_forward_endpoint(const kfx_forward_t *self);
 
 /* Readable when there is news, for zloop_reader; then kfx_forward_news: true with err->code KFX_OK when a connection

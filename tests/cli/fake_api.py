@@ -16,6 +16,9 @@ import uuid
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, urlparse
 
+sys.path.append(os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "bus"))
+import fake_forward  # noqa: E402
+
 GROUP = "tenancy.kflex.kubestellar.org"
 PLANES = f"/apis/{GROUP}/v1alpha1/controlplanes"
 NAMESPACES = "/api/v1/namespaces"
@@ -119,6 +122,7 @@ class Api:
         self.tenant_server = "https://127.0.0.1:1"
         self.extra_user = {}
         self.page = None
+        self.forward_to = None  # what listens in every pod
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(f"{folder}/tls.crt", f"{folder}/tls.key")
         if client_ca:
@@ -278,6 +282,8 @@ class Handler(BaseHTTPRequestHandler):
 
     def objects(self, api, verb, path, query, body):
         store = api.store
+        if path.endswith("/portforward"):
+            return fake_forward.relay(self, int(query["ports"][0]), api.forward_to)
         if path in store.objects:
             if verb == "POST":
                 return self.create(api, body)
@@ -414,11 +420,11 @@ class Handler(BaseHTTPRequestHandler):
         self.handle_one("PATCH")
 
 
-def make_certificate(folder):
-    """A self-signed certificate for 127.0.0.1, once per folder. Returns it as PEM."""
+def make_certificate(folder, names="IP:127.0.0.1"):
+    """A self-signed certificate, once per folder. Returns it as PEM."""
     if not os.path.exists(f"{folder}/tls.crt"):
         subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
                         "-keyout", f"{folder}/tls.key", "-out", f"{folder}/tls.crt", "-days", "2", "-subj", "/CN=fake",
-                        "-addext", "subjectAltName=IP:127.0.0.1"], check=True, capture_output=True)
+                        "-addext", f"subjectAltName={names}"], check=True, capture_output=True)
     with open(f"{folder}/tls.crt", encoding="ascii") as f:
         return f.read()

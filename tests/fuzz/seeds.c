@@ -1,6 +1,7 @@
 /* tests/fuzz/seeds.c: writes the corpora that fuzzing starts from, made by the encoders: DIR/<target>/<name>. What is
  * text stands in tests/fuzz/corpus. */
 #include "base/mem.h"
+#include "cli/backup_file.h"
 #include "proto/tap.h"
 
 #include <czmq.h>
@@ -129,6 +130,25 @@ static void put_dsn(void)
     fclose(file);
 }
 
+/* Two keys, one without a value. */
+static void put_backup(void)
+{
+    KFX_FREE char *folder = kfx_xasprintf("%s/backup", dir);
+    KFX_FREE char *path = kfx_xasprintf("%s/two", folder);
+    KFX_JSON json_t *header = json_pack("{s:s, s:i}", "plane", "cp1", "revision", 9);
+    kfx_backup_sum_t sum;
+    kfx_error_t err = KFX_ERROR_INIT;
+    kfx_backup_record_t a = {.key = "/registry/a", .key_len = 11, .value_len = 5, .created = 2, .changed = 9},
+                        b = {.key = "/registry/bc", .key_len = 12, .created = 3, .changed = 3, .ttl = 60};
+    mkdir(folder, 0755);
+    kfx_backup_writer_t *writer = kfx_backup_create(path, header, &err);
+    if (!writer || kfx_backup_write(writer, &a, "value", &err) != 0 || kfx_backup_write(writer, &b, "", &err) != 0 ||
+        kfx_backup_finish(&writer, &sum, &err) != 0) {
+        fprintf(stderr, "cannot write %s: %s\n", path, err.msg);
+        exit(1);
+    }
+}
+
 int main(int argc, char **argv)
 {
     if (argc != 2) {
@@ -150,6 +170,7 @@ int main(int argc, char **argv)
     put_messages(payload);
     put_zap();
     put_dsn();
+    put_backup();
     zframe_destroy(&payload);
     zframe_destroy(&body);
     free(result);
