@@ -201,6 +201,25 @@ static int do_delete(kfx_fake_t *fake, kfx_request_t *req)
     return answer(req, 200, object);
 }
 
+/* A list over all namespaces by our label: "/api/v1/configmaps?…labelSelector=…%3Dcp1". */
+static int do_list(kfx_fake_t *fake, kfx_request_t *req)
+{
+    size_t len = strcspn(req->path, "?"), base = len;
+    while (base > 0 && req->path[base - 1] != '/')
+        base--;
+    KFX_FREE char *plural = kfx_xasprintf("/%.*s/", (int)(len - base), req->path + base);
+    const char *plane = strstr(req->path, "%3D"), *path;
+    KFX_JSON json_t *list = json_pack("{s:[]}", "items");
+    json_t *object;
+    json_object_foreach (fake->objects, path, object) {
+        const char *label = kfx_json_str(object, "metadata", "labels", KFX_LABEL_PLANE);
+        if (strncmp(path, req->path, base) == 0 && strstr(path, plural) && label && plane &&
+            strcmp(label, plane + 3) == 0)
+            json_array_append(json_object_get(list, "items"), object);
+    }
+    return answer(req, 200, list);
+}
+
 static int call(void *ctx, kfx_request_t *req, kfx_error_t *err)
 {
     kfx_fake_t *fake = ctx;
@@ -212,6 +231,8 @@ static int call(void *ctx, kfx_request_t *req, kfx_error_t *err)
     if (fake->fail_at && strstr(line, fake->fail_at)) {
         fake->fail_at = NULL;
         rc = refuse(req, fake->fail_code, fake->fail_status, fake->fail_message);
+    } else if (req->verb == KFX_GET && strstr(req->path, "labelSelector=") && !strstr(req->path, "/namespaces/")) {
+        rc = do_list(fake, req);
     } else if (req->verb == KFX_GET) {
         json_t *object = json_object_get(fake->objects, req->path);
         rc = object ? answer(req, 200, object) : refuse(req, KFX_E_NOT_FOUND, 404, "not found");

@@ -1,7 +1,7 @@
 /* reconcilers/fake_api.h: an API server in memory for tests: objects by path, with uid, resourceVersion, 409s and
- * preconditions as the real one has them. Server-side apply replaces the object, but for status and the data of a
- * Secret that the applied one does not mention. An object with a true "drifted" is shown so in the digest.
- * Single-threaded. */
+ * preconditions as the real one has them, lists over all namespaces by our label. Server-side apply replaces the
+ * object, but for status and the data of a Secret that the applied one does not mention. An object with a true
+ * "drifted" is shown so in the digest. Single-threaded. */
 #ifndef KFX_RECONCILERS_FAKE_API_H
 #define KFX_RECONCILERS_FAKE_API_H
 

@@ -124,15 +124,15 @@ int kfx_hook_path(kfx_pass_t *pass, kfx_hook_t *hook, const json_t *object, kfx_
     return 0;
 }
 
-static void watch(kfx_pass_t *pass, const kfx_hook_kind_t *kind)
+static void add_collection(json_t *paths, const kfx_hook_kind_t *kind)
 {
     size_t i;
     const json_t *known;
     KFX_FREE char *path = kfx_xasprintf("%s/%s", kind->collection, kind->plural);
-    json_array_foreach (pass->watched, i, known)
+    json_array_foreach (paths, i, known)
         if (strcmp(json_string_value(known), path) == 0)
             return;
-    json_array_append_new(pass->watched, json_string(path));
+    json_array_append_new(paths, json_string(path));
 }
 
 /* ---- whose ------------------------------------------------------------------------------------------------------ */
@@ -386,8 +386,7 @@ static int apply_one(kfx_pass_t *pass, kfx_hook_t *hook, const json_t *entry, co
         kfx_hook_say(hook, KFX_HOOK_INVALID, "%s: %s", what, err.msg);
     else
         rc = ensure(&job);
-    if (!hook->inside)
-        watch(pass, &job.kind);
+    add_collection(hook->inside ? pass->looked_at : pass->watched, &job.kind);
     if (rc == 0)
         judge(&job, worst);
     json_decref(job.live);

@@ -10,13 +10,18 @@
 
 #define RETRY_BASE_MS 500
 #define RETRY_CAP_MS 60000
+/* How often what hooks made inside a plane is looked at: as often as the plane is asked whether it answers (ready.c).
+ */
+#define LOOK_MS 44000
+#define LOOK_SPREAD 3
 #define CONDITION "HooksApplied"
 
 struct kfx_hooks {
     kfx_kinds_t *kinds;
     pthread_mutex_t lock;
     size_t max;
-    json_t *planes; /* uid -> what was said last: {seen, generation, excess, completed, fails, due, states, kinds} */
+    json_t *planes; /* uid -> what was said last: {seen, generation, excess, completed, fails, due, states, kinds,
+                     * inside, inside_hash, look} */
 };
 
 kfx_hooks_t *kfx_hooks_new(size_t planes_max)
@@ -169,8 +174,14 @@ static void apply_all(kfx_pass_t *pass)
     }
 }
 
-/* What is known after it; fresh. */
-static json_t *conclude(const kfx_pass_t *pass, const json_t *known)
+static json_int_t next_look(void)
+{
+    return kfx_now_ms() + kfx_random_between(LOOK_MS - LOOK_MS / LOOK_SPREAD, LOOK_MS + LOOK_MS / LOOK_SPREAD);
+}
+
+/* What is known after it; fresh. inside: how it looked in the plane before; what the pass has written there itself
+ * brings one more pass. */
+static json_t *conclude(const kfx_pass_t *pass, const json_t *known, const char *inside)
 {
     bool completed = true, again = pass->polls;
     json_t *states = json_array();
@@ -183,10 +194,11 @@ static json_t *conclude(const kfx_pass_t *pass, const json_t *known)
     }
     int64_t fails = again ? kfx_json_int(known, 0, "fails") : 0;
     int64_t due = again ? kfx_now_ms() + kfx_backoff_ms((unsigned)fails, RETRY_BASE_MS, RETRY_CAP_MS) : 0;
-    return json_pack("{s:s, s:I, s:I, s:b, s:I, s:I, s:o, s:O}", "seen", pass->run->digest->hooks, "generation",
-                     (json_int_t)pass->run->memo.generation, "excess", (json_int_t)pass->excess, "completed", completed,
-                     "fails", (json_int_t)(again ? fails + 1 : 0), "due", (json_int_t)due, "states", states, "kinds",
-                     pass->watched);
+    return json_pack("{s:s, s:I, s:I, s:b, s:I, s:I, s:o, s:O, s:O, s:s, s:I}", "seen", pass->run->digest->hooks,
+                     "generation", (json_int_t)pass->run->memo.generation, "excess", (json_int_t)pass->excess,
+                     "completed", completed, "fails", (json_int_t)(again ? fails + 1 : 0), "due", (json_int_t)due,
+                     "states", states, "kinds", pass->watched, "inside", pass->looked_at, "inside_hash", inside, "look",
+                     next_look());
 }
 
 static void free_pass(kfx_pass_t *pass)
@@ -199,19 +211,20 @@ static void free_pass(kfx_pass_t *pass)
     kfx_inside_close(pass);
     json_decref(pass->record);
     json_decref(pass->watched);
+    json_decref(pass->looked_at);
 }
 
 /* Fresh; NULL: it was cut short, and nothing new is known. */
-static json_t *make_pass(kfx_run_t *run, const json_t *known)
+static json_t *make_pass(kfx_run_t *run, const json_t *known, const char *inside)
 {
-    kfx_pass_t pass = {.run = run, .kinds = run->rec->hooks->kinds, .watched = json_array()};
+    kfx_pass_t pass = {.run = run, .kinds = run->rec->hooks->kinds, .watched = json_array(), .looked_at = json_array()};
     json_t *now = NULL;
     kfx_verdict_t kept = run->sync;
     if ((run->plane || kfx_run_read_plane(run) == 0) && kfx_record_load(&pass) == 0) {
         kfx_pass_collect(&pass);
         apply_all(&pass);
         if (!pass.stopped)
-            now = conclude(&pass, known);
+            now = conclude(&pass, known, inside);
     }
     run->sync = kept; /* what is wrong with hooks is no fault of the plane's own objects */
     free_pass(&pass);
@@ -299,6 +312,24 @@ static bool is_due(const kfx_run_t *run, const json_t *known)
            kfx_json_int(known, 0, "generation") != run->memo.generation || (due && kfx_now_ms() >= due);
 }
 
+/* Whether something that hooks made inside the plane was changed or deleted; hash: how it looks now. */
+static bool changed_inside(kfx_run_t *run, json_t *known, char hash[KFX_HASH_SIZE])
+{
+    const char *before = kfx_json_str(known, "inside_hash");
+    const json_t *paths = json_object_get(known, "inside");
+    kfx_copy(hash, KFX_HASH_SIZE, before ? before : "");
+    if (json_array_size(paths) == 0 || kfx_now_ms() < kfx_json_int(known, 0, "look"))
+        return false;
+    char now[KFX_HASH_SIZE];
+    if (kfx_inside_look(run, paths, now) == 0 && strcmp(hash, now) != 0) {
+        kfx_copy(hash, KFX_HASH_SIZE, now);
+        return true; /* it is looked at again until a pass has come to its end */
+    }
+    json_object_set_new(known, "look", json_integer(next_look()));
+    remember(run->rec->hooks, run->owner.uid, known);
+    return false;
+}
+
 void kfx_hooks_run(kfx_run_t *run)
 {
     kfx_hooks_t *self = run->rec->hooks;
@@ -311,8 +342,10 @@ void kfx_hooks_run(kfx_run_t *run)
         return;
     }
     KFX_JSON json_t *known = recall(self, run->owner.uid);
-    if (answers && is_due(run, known)) {
-        json_t *now = make_pass(run, known);
+    char inside[KFX_HASH_SIZE];
+    bool changed = answers && changed_inside(run, known, inside);
+    if (answers && (changed || is_due(run, known))) {
+        json_t *now = make_pass(run, known, inside);
         if (now) {
             json_decref(known);
             known = now;
@@ -332,4 +365,6 @@ void kfx_hooks_run(kfx_run_t *run)
         hold_back(run);
     if (answers)
         come_back(run, kfx_json_int(known, 0, "due"));
+    if (answers && json_array_size(json_object_get(known, "inside")) > 0)
+        come_back(run, kfx_json_int(known, 0, "look"));
 }

@@ -1,5 +1,5 @@
 /* reconcilers/hooks/inside.c: requests about hooks' objects: to the hosting cluster as the hook's account, or to the
- * plane itself with the kubeconfig in its Secret. */
+ * plane itself with the kubeconfig in its Secret; and the look at what hooks made in there, which no watch tells of. */
 #include "base/codec.h"
 #include "base/json.h"
 #include "base/mem.h"
@@ -61,6 +61,52 @@ kfx_code_t kfx_hook_request(kfx_pass_t *pass, const kfx_hook_t *hook, kfx_reques
         return kfx_remote_request(pass->run, pass->inside, req, INSIDE_MS);
     }
     return kfx_run_request(pass->run, req);
+}
+
+/* {"namespace/name": "uid/resourceVersion"} of a list; fresh. */
+static json_t *versions(const json_t *list)
+{
+    json_t *seen = json_object();
+    size_t i;
+    const json_t *item;
+    json_array_foreach (kfx_json_get(list, "items"), i, item) {
+        const char *ns = kfx_json_str(item, "metadata", "namespace"), *name = kfx_json_str(item, "metadata", "name");
+        const char *uid = kfx_json_str(item, "metadata", "uid");
+        const char *rv = kfx_json_str(item, "metadata", "resourceVersion");
+        if (!name || !uid || !rv)
+            continue;
+        KFX_FREE char *key = kfx_xasprintf("%s/%s", ns ? ns : "", name);
+        json_object_set_new(seen, key, json_sprintf("%s/%s", uid, rv));
+    }
+    return seen;
+}
+
+int kfx_inside_look(kfx_run_t *run, const json_t *paths, char hash[KFX_HASH_SIZE])
+{
+    kfx_pass_t pass = {.run = run};
+    const kfx_hook_t hook = {.inside = true};
+    KFX_JSON json_t *all = json_object();
+    KFX_FREE char *plane = kfx_kube_escape(run->owner.plane);
+    int rc = 0;
+    size_t i;
+    const json_t *path;
+    json_array_foreach (paths, i, path) {
+        /* resourceVersion=0: from the API server's memory; what that lacks is seen the next time. */
+        KFX_REQUEST kfx_request_t *list =
+            kfx_request_new(KFX_GET, NULL, "%s?resourceVersion=0&labelSelector=" KFX_LABEL_PLANE "%%3D%s",
+                            json_string_value(path), plane);
+        list->metadata_only = true;
+        list->no_retry = true;
+        kfx_code_t code = kfx_hook_request(&pass, &hook, list);
+        if (code != KFX_OK && code != KFX_E_NOT_FOUND) { /* 404: the kind is gone, and what was of it */
+            rc = -1;
+            break;
+        }
+        json_object_set_new(all, json_string_value(path), versions(list->answer));
+    }
+    kfx_inside_close(&pass);
+    kfx_hash16(all, hash);
+    return rc;
 }
 
 void kfx_inside_close(kfx_pass_t *pass)

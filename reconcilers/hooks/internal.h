@@ -95,6 +95,7 @@ typedef struct {
     struct kfx_remote *inside; /* the plane's API, once a hook needs it */
     kfx_kinds_t *inside_kinds; /* what that serves, for this pass */
     json_t *watched;           /* paths of collections for the watcher: array of texts */
+    json_t *looked_at;         /* the same inside the plane, for kfx_inside_look */
 } kfx_pass_t;
 
 /* Sets reason and message. Returns -1. */
@@ -103,6 +104,9 @@ int kfx_hook_say(kfx_hook_t *hook, const char *reason, const char *fmt, ...) KFX
 /* inside.c: one request about a hook's object, to the API server where it belongs and as whom it is to be. */
 kfx_code_t kfx_hook_request(kfx_pass_t *pass, const kfx_hook_t *hook, kfx_request_t *req);
 void kfx_inside_close(kfx_pass_t *pass);
+/* What of this plane's hooks stands in these collections inside it, as a hash over uids and resourceVersions. -1: they
+ * could not all be read. */
+int kfx_inside_look(kfx_run_t *run, const json_t *paths, char hash[KFX_HASH_SIZE]);
 
 /* plan.c: the hooks of run->plane; at most KFX_HOOKS_MAX. */
 void kfx_pass_collect(kfx_pass_t *pass);
