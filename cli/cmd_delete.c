@@ -22,7 +22,7 @@ typedef struct {
     int64_t start;
     bool sent; /* the DELETE was accepted */
     bool plane_gone, ns_gone;
-    char why[512]; /* the last message of a condition that is False */
+    char why[512]; /* what its conditions say that it waits for */
 } delete_t;
 
 /* A Namespace, reduced to the question whose it is. */
@@ -50,11 +50,9 @@ static int on_plane(void *ctx, const void *item, kfx_error_t *err)
     delete_t *self = ctx;
     const kfx_plane_t *plane = item;
     if (plane && strcmp(plane->uid, self->plane.uid) == 0) {
-        for (size_t i = 0; i < plane->condition_count; i++) {
-            const kfx_condition_t *c = &plane->conditions[i];
-            if (strcmp(c->status, "False") == 0 && *c->message)
-                kfx_copy(self->why, sizeof self->why, c->message);
-        }
+        const kfx_condition_t *c = kfx_plane_held_by(plane);
+        if (c)
+            kfx_copy(self->why, sizeof self->why, c->message);
         return 0;
     }
     if (!self->plane_gone)

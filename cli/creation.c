@@ -15,11 +15,13 @@
 /* The conditions of a plane on its way, in order; what a step means to the user. */
 static const struct {
     const char *condition, *text;
+    bool awaited; /* where it is False, the plane waits for it */
 } steps[] = {
-    {"StorageReady", "Storage is ready"},
-    {"Synced", "All objects of the control plane are in place"},
-    {"Ready", "API server is ready"},
-    {"HooksApplied", "PostCreateHooks are applied"},
+    {"StorageReady", "Storage is ready", true},
+    {"Exposed", "An address for users is there", false},
+    {"Synced", "All objects of the control plane are in place", true},
+    {"Ready", "API server is ready", true},
+    {"HooksApplied", "PostCreateHooks are applied", true},
 };
 
 /* Reasons of Synced=False that waiting does not cure. */
@@ -83,7 +85,7 @@ static void show_trouble(kfx_creation_t *self)
     const kfx_condition_t *c = NULL;
     for (size_t i = 0; i < KFX_COUNT(steps) && !trouble[0]; i++) {
         c = kfx_plane_condition(&self->plane, steps[i].condition);
-        if (c && strcmp(c->status, "False") == 0 && !is_ordinary(c->reason))
+        if (steps[i].awaited && c && strcmp(c->status, "False") == 0 && !is_ordinary(c->reason))
             snprintf(trouble, sizeof trouble, "%s %s", c->type, c->reason);
     }
     if (trouble[0] && strcmp(trouble, self->trouble) != 0)

@@ -153,6 +153,20 @@ char *kfx_plane_missing(const kfx_plane_t *plane)
     return kfx_xstrdup("Ready is True, but status.secretRef names no Secret");
 }
 
+const kfx_condition_t *kfx_plane_held_by(const kfx_plane_t *plane)
+{
+    static const char *const sources[] = {"Synced", "StorageReady"};
+    const kfx_condition_t *found = NULL;
+    for (size_t i = 0; i < KFX_COUNT(sources); i++) {
+        const kfx_condition_t *c = kfx_plane_condition(plane, sources[i]);
+        if (!c || strcmp(c->status, "False") != 0 || !*c->message)
+            continue;
+        if (!found || !strstr(found->message, KFX_ANNOTATION_FORCE))
+            found = c;
+    }
+    return found;
+}
+
 int kfx_plane_await_answer(const json_t *kubeconfig, int64_t deadline, kfx_error_t *err)
 {
     kfx_kube_config_t *config = kfx_kube_config_from_tree(kubeconfig, NULL, NULL, false, err);

@@ -42,4 +42,8 @@ int kfx_plane_await_answer(const json_t *kubeconfig, int64_t deadline, kfx_error
 /* What keeps it from being Ready, in words: "Synced is False (NotSupported: …)". Fresh. */
 char *kfx_plane_missing(const kfx_plane_t *plane);
 
+/* The condition that says what keeps it from going, once it is being deleted: only Synced and StorageReady know, and
+ * the one that has something to mend names the annotation. NULL: none does. */
+const kfx_condition_t *kfx_plane_held_by(const kfx_plane_t *plane);
+
 #endif

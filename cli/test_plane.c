@@ -69,13 +69,28 @@ static void test_missing_order(void **state)
     assert_string_equal(missing, "StorageReady is False (PostgresUnavailable)");
 }
 
+/* The words of what waits, not of what is done or only goes along. */
+static void test_held_by(void **state)
+{
+    (void)state;
+#define DELETING(type, message)                                                                                        \
+    "{\"type\":\"" type "\",\"status\":\"False\",\"reason\":\"Deleting\",\"message\":\"" message "\"}"
+    KFX_FREE kfx_plane_t *p =
+        read_text("{\"status\":{\"conditions\":[" DELETING("Synced", "no way; " KFX_FORCE_HINT) "," DELETING(
+            "StorageReady", "dropped") "," DELETING("Exposed", "goes") "]}}");
+    assert_string_equal(kfx_plane_held_by(p)->message, "no way; " KFX_FORCE_HINT);
+    KFX_FREE kfx_plane_t *other = read_text("{\"status\":{\"conditions\":[" DELETING("Synced", "goes") "," DELETING(
+        "StorageReady", "no way; " KFX_FORCE_HINT) "]}}");
+    assert_string_equal(kfx_plane_held_by(other)->message, "no way; " KFX_FORCE_HINT);
+    KFX_FREE kfx_plane_t *none = read_text("{\"status\":{\"conditions\":[" DELETING("Exposed", "goes") "]}}");
+    assert_null(kfx_plane_held_by(none));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_whole),
-        cmocka_unit_test(test_empty),
-        cmocka_unit_test(test_odd),
-        cmocka_unit_test(test_missing_order),
+        cmocka_unit_test(test_whole),         cmocka_unit_test(test_empty),   cmocka_unit_test(test_odd),
+        cmocka_unit_test(test_missing_order), cmocka_unit_test(test_held_by),
     };
     return cmocka_run_group_tests_name("cli-plane", tests, NULL, NULL);
 }

@@ -158,6 +158,48 @@ static int learn_route(kfx_run_t *run, const json_t *written)
                            "Route %s has no host name yet: the router assigns it", run->owner.plane);
 }
 
+/* Whether users outside the cluster have an address to reach the plane by, as far as the hosting cluster says so. */
+static void say_exposed(kfx_run_t *run, const kfx_front_t *front, bool route)
+{
+    const kfx_memo_t *memo = &run->memo;
+    const char *plane = run->owner.plane;
+    kfx_result_t *result = run->result;
+    switch (run->config.exposure) {
+    case KFX_EXPOSE_NONE:
+        kfx_result_condition(result, "Exposed", false, "NotExposed",
+                             "reached inside the cluster only, as `exposure: none` in ConfigMap " KFX_CONFIGMAP
+                             " asks; ingress, nodeport and loadbalancer lead outside");
+        return;
+    case KFX_EXPOSE_NODEPORT:
+        if (memo->node_port > 0)
+            kfx_result_condition(result, "Exposed", true, "NodePort", "Service %s, node port %d", front->told_by,
+                                 memo->node_port);
+        else
+            kfx_result_condition(result, "Exposed", false, "WaitingForAddress", "Service %s has no node port yet",
+                                 front->told_by);
+        return;
+    case KFX_EXPOSE_LOADBALANCER:
+        if (memo->balancer[0])
+            kfx_result_condition(result, "Exposed", true, "LoadBalancer", "Service %s, address %s", front->told_by,
+                                 memo->balancer);
+        else
+            kfx_result_condition(result, "Exposed", false, "WaitingForAddress",
+                                 "Service %s has no address yet: the hosting cluster's load balancer assigns it, where "
+                                 "there is one",
+                                 front->told_by);
+        return;
+    case KFX_EXPOSE_INGRESS: break;
+    }
+    if (route && !memo->route_host[0])
+        kfx_result_condition(result, "Exposed", false, "WaitingForAddress",
+                             "Route %s has no host name yet: the router assigns it", plane);
+    else if (route)
+        kfx_result_condition(result, "Exposed", true, "Route", "Route %s, host %s", plane, memo->route_host);
+    else
+        kfx_result_condition(result, "Exposed", true, "Ingress", "Ingress %s, host %s.%s", plane, plane,
+                             run->config.domain);
+}
+
 int kfx_front_ensure(kfx_run_t *run, kfx_front_t *front, bool *moved)
 {
     bool entry = run->config.exposure == KFX_EXPOSE_INGRESS, route = entry && run->config.openshift;
@@ -168,10 +210,13 @@ int kfx_front_ensure(kfx_run_t *run, kfx_front_t *front, bool *moved)
     *moved = batch.answers[0].created;
     if (learn_service(run, front, &batch))
         return -1;
-    if (!route)
+    if (!route) {
         run->memo.route_host[0] = '\0';
-    else if (learn_route(run, batch.answers[front->count].object))
+    } else if (learn_route(run, batch.answers[front->count].object)) {
+        say_exposed(run, front, route);
         return -1;
+    }
+    say_exposed(run, front, route);
     if ((!entry || route) && kfx_prune(run, "Ingress", run->owner.plane))
         return -1;
     return route ? 0 : kfx_prune(run, "Route", run->owner.plane);

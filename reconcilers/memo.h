@@ -27,9 +27,10 @@ typedef struct {
     unsigned looks;          /* at its pods, since then */
     int64_t rolls_ms;        /* since when (kfx_now_ms) its pods are seen being exchanged; 0: they are not */
     int64_t mute_ms;         /* since when its program runs without credentials anywhere; 0: it does not */
-    bool trouble;        /* when this process met the plane, its condition Ready named what was wrong with its pods */
-    int64_t helper_ms;   /* the same for the type's helper, or for pods that are exchanged */
-    char service_rv[32]; /* the Service whose facts these are */
+    bool trouble;          /* when this process met the plane, its condition Ready named what was wrong with its pods */
+    bool helper_was_ready; /* the type's helper has been before */
+    int64_t helper_ms;     /* the same for the type's helper, or for pods that are exchanged */
+    char service_rv[32];   /* the Service whose facts these are */
     char cluster_ip[64];
     int node_port;
     char balancer[254]; /* address of its load balancer */

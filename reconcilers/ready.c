@@ -28,14 +28,16 @@
 /* The helper starts when the API server answers, and new pods of that take their time; both are looked at with the next
  * live probe. */
 #define HELPER_MS 20000
-/* A dead API server behind a pod that is ready is noticed within a minute: the longest pause and PROBE_LIMIT_MS. */
-#define REPROBE_MS 44000
+/* A dead API server behind a pod that is ready is noticed within a minute: after the longest pause and PROBE_LIMIT_MS
+ * twice, since one probe without an answer in time does not count. */
+#define REPROBE_MS 43000
 #define REPROBE_SPREAD 3 /* a third more or less, so that a fleet does not knock at once */
 
 static void not_ready_because(kfx_run_t *run, uint32_t retry_after_ms, const char *reason, const char *what)
 {
     kfx_result_t *result = run->result;
     kfx_result_condition(result, "Ready", false, reason, "%s", what);
+    kfx_result_condition(result, "APIServerReady", false, reason, "%s", what);
     if (result->outcome == KFX_OUTCOME_OK)
         result->outcome = KFX_OUTCOME_WAITING;
     if (result->outcome == KFX_OUTCOME_WAITING)
@@ -102,7 +104,7 @@ static void explain(kfx_run_t *run)
 
 /* A plane that answers is Ready, but does half of its work where its controllers do not run, and stays as it was where
  * its new pods do not start. */
-static void other_trouble(kfx_run_t *run, kfx_trouble_t *out)
+static void other_trouble(kfx_run_t *run, kfx_trouble_t *out, const char **whose)
 {
     const kfx_type_t *type = run->rec->type;
     const char *names[] = {type->helper, type->workload}, *lame = NULL;
@@ -120,6 +122,28 @@ static void other_trouble(kfx_run_t *run, kfx_trouble_t *out)
         run->memo.helper_ms = since(&run->memo, now, HELPER_MS);
     if (lame && now - run->memo.helper_ms >= HELPER_MS)
         find_trouble(run, lame, out);
+    *whose = lame;
+}
+
+/* Whether the plane's controllers run, as the Deployment has it; trouble: why not, where that is known. */
+static void say_helper(kfx_run_t *run, const kfx_trouble_t *trouble)
+{
+    const char *helper = run->rec->type->helper;
+    const kfx_child_t *child = helper ? kfx_digest_child(run->digest, "Deployment", helper) : NULL;
+    if (!helper)
+        return;
+    if (child && child->owned && child->ready) {
+        run->memo.helper_was_ready = true;
+        kfx_result_condition(run->result, "ControllerManagerReady", true, "Available", "the controllers run");
+        return;
+    }
+    const char *reason = run->memo.helper_was_ready ? "Unavailable" : "Creating";
+    if (trouble->reason)
+        kfx_result_condition(run->result, "ControllerManagerReady", false, trouble->reason, "%s", trouble->message);
+    else
+        kfx_result_condition(run->result, "ControllerManagerReady", false, reason,
+                             "Deployment %s has no ready pod: `kubectl get pods -n %s` shows how far it is", helper,
+                             run->ns);
 }
 
 static uint32_t next_probe_ms(unsigned failures, uint32_t longest)
@@ -194,7 +218,11 @@ static void probe(kfx_run_t *run)
     run->memo.probe_failures = 0;
     run->memo.was_ready = true;
     kfx_trouble_t trouble;
-    other_trouble(run, &trouble);
+    const char *whose = NULL;
+    other_trouble(run, &trouble, &whose);
+    if (whose == type->helper)
+        run->helper_trouble = trouble;
+    kfx_result_condition(run->result, "APIServerReady", true, "Available", "the API server answers");
     kfx_result_condition(run->result, "Ready", true, "Available", "the API server answers%s%s",
                          trouble.reason ? KFX_READY_BUT : "", trouble.message);
     int64_t mean = type->reprobe_ms ? type->reprobe_ms : REPROBE_MS;
@@ -251,5 +279,6 @@ static void evaluate(kfx_run_t *run)
 void kfx_ready_evaluate(kfx_run_t *run)
 {
     evaluate(run);
+    say_helper(run, &run->helper_trouble);
     run->memo.trouble = false;
 }

@@ -110,9 +110,14 @@ static void recall_ready(const json_t *plane, kfx_memo_t *memo)
     json_array_foreach (kfx_json_get(plane, "status", "conditions"), i, condition) {
         const char *type = kfx_json_str(condition, "type"), *reason = kfx_json_str(condition, "reason");
         const char *status = kfx_json_str(condition, "status"), *message = kfx_json_str(condition, "message");
-        if (!type || strcmp(type, "Ready") != 0 || !status || !reason)
+        if (!type || !status || !reason)
             continue;
-        memo->was_ready = memo->was_ready || strcmp(status, "True") == 0 || strcmp(reason, "Unavailable") == 0;
+        bool was = strcmp(status, "True") == 0 || strcmp(reason, "Unavailable") == 0;
+        if (strcmp(type, "ControllerManagerReady") == 0)
+            memo->helper_was_ready = was;
+        if (strcmp(type, "Ready") != 0)
+            continue;
+        memo->was_ready = was;
         memo->trouble = kfx_trouble_known(reason) || (message && strstr(message, KFX_READY_BUT));
     }
 }
@@ -253,6 +258,15 @@ static void report(const kfx_run_t *run, int64_t ms)
                    "written", kfx_log_num(result->written_count), "ms", kfx_log_num(ms), NULL);
 }
 
+static void say_deleting(kfx_result_t *result, const kfx_type_t *type)
+{
+    const char *const conditions[] = {"Ready", "APIServerReady", type->helper ? "ControllerManagerReady" : NULL,
+                                      type->workload ? "Exposed" : NULL};
+    for (size_t i = 0; i < KFX_COUNT(conditions); i++)
+        if (conditions[i])
+            kfx_result_condition(result, conditions[i], false, "Deleting", "the control plane is being deleted");
+}
+
 void kfx_reconciler_run(void *ctx, const kfx_task_t *task, kfx_result_t *result)
 {
     kfx_reconciler_t *rec = ctx;
@@ -273,7 +287,7 @@ void kfx_reconciler_run(void *ctx, const kfx_task_t *task, kfx_result_t *result)
             kfx_result_condition(result, "Synced", false, "Deleting", "its Namespace is being deleted");
         else
             kfx_result_condition(result, "Synced", false, "Deleting", "%.380s; " KFX_FORCE_HINT, run.sync.message);
-        kfx_result_condition(result, "Ready", false, "Deleting", "the control plane is being deleted");
+        say_deleting(result, rec->type);
     } else if (kfx_plane_name_check(task->env.key, &err)) {
         /* It had its finalizer before the rules on names were there, so it is served; but nothing is made for it. */
         result->outcome = KFX_OUTCOME_WAITING;

@@ -12,6 +12,7 @@
 #include "objects/object.h"
 #include "reconcilers/config.h"
 #include "reconcilers/memo.h"
+#include "reconcilers/pods.h"
 #include "reconcilers/type.h"
 #include "reconcilers/verdict.h"
 
@@ -52,13 +53,14 @@ struct kfx_run {
     char ns[KFX_NAME_SIZE];
     char manager[KFX_NAME_SIZE]; /* field manager */
     kfx_config_t config;
-    kfx_memo_t memo;    /* this uid's; written back at the end */
-    kfx_verdict_t sync; /* of condition Synced */
-    char note[256];     /* said beside success ("new identity …"); "" = nothing */
-    bool credentials;   /* the kubeconfig Secret is known to be complete */
-    bool keys_known;    /* types with an alive of their own: the next line is */
-    bool inside_only;   /* it has no key for users outside the hosting cluster */
-    json_t *plane;      /* the ControlPlane, where this task had to read it; else NULL */
+    kfx_memo_t memo;              /* this uid's; written back at the end */
+    kfx_verdict_t sync;           /* of condition Synced */
+    kfx_trouble_t helper_trouble; /* of the type's helper, where this task looked for it */
+    char note[256];               /* said beside success ("new identity …"); "" = nothing */
+    bool credentials;             /* the kubeconfig Secret is known to be complete */
+    bool keys_known;              /* types with an alive of their own: the next line is */
+    bool inside_only;             /* it has no key for users outside the hosting cluster */
+    json_t *plane;                /* the ControlPlane, where this task had to read it; else NULL */
 };
 
 /* rec copies ops. kfx_reconciler_clear takes one that was never set up, if it is zeroed. */

@@ -115,6 +115,43 @@ static void test_ready_while_pods_are_exchanged(void **state)
     assert_string_equal(condition(w, "Ready")->message, "the API server answers");
 }
 
+/* Each part says for itself whether it works; a part that worked before is Unavailable, also to another process. */
+static void test_parts(void **state)
+{
+    world_t *w = *state;
+    run_task(w);
+    assert_condition(w, "APIServerReady", "False", "Creating");
+    assert_condition(w, "ControllerManagerReady", "False", "Creating");
+    assert_condition(w, "Exposed", "True", "Ingress");
+    write_dsn(w);
+    run_task(w);
+    set_ready(w, true);
+    run_task(w);
+    assert_condition(w, "APIServerReady", "True", "Available");
+    assert_condition(w, "ControllerManagerReady", "False", "Creating");
+    kfx_json_put(kfx_fake_get(&w->api, HELPER), json_true(), "status", "ready");
+    run_task(w);
+    assert_condition(w, "ControllerManagerReady", "True", "Available");
+
+    restart(w);
+    kfx_json_put(kfx_fake_get(&w->api, HELPER), json_false(), "status", "ready");
+    put_pod(w, "kube-controller-manager");
+    run_task(w);
+    assert_condition(w, "ControllerManagerReady", "False", "Unavailable");
+    assert_condition(w, "Ready", "True", "Available"); /* the API server answers */
+    clock_ahead_ms += 20000;
+    run_task(w);
+    assert_condition(w, "ControllerManagerReady", "False", "ImagePullFailed");
+    set_ready(w, false);
+    run_task(w);
+    assert_condition(w, "APIServerReady", "False", "Unavailable");
+    assert_condition(w, "ControllerManagerReady", "False", "Unavailable");
+    run_as(w, UID, true);
+    assert_condition(w, "APIServerReady", "False", "Deleting");
+    assert_condition(w, "ControllerManagerReady", "False", "Deleting");
+    assert_condition(w, "Exposed", "False", "Deleting");
+}
+
 /* No event tells of an API server that stopped answering behind a pod that is ready: the next look comes within a
  * minute, its own limit included, and its first refusal counts. */
 static void test_dead_behind_ready_pod(void **state)
@@ -124,7 +161,7 @@ static void test_dead_behind_ready_pod(void **state)
     for (int i = 0; i < 200; i++) {
         run_task(w);
         assert_condition(w, "Ready", "True", "Available");
-        assert_in_range(w->result.retry_after_ms, 25000, 60000 - w->api.probe_limit_ms);
+        assert_in_range(w->result.retry_after_ms, 25000, 60000 - 2 * w->api.probe_limit_ms);
     }
     w->api.probe_rc = -1;
     run_task(w);
@@ -140,6 +177,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         T(test_trouble_outlives_the_process),
         T(test_ready_while_pods_are_exchanged),
+        T(test_parts),
         T(test_dead_behind_ready_pod),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

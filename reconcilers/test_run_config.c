@@ -115,7 +115,7 @@ static void test_bad_config_while_running(void **state)
     assert_condition(w, "Ready", "True", "Available");
     assert_string_equal(w->result.secret_name, "admin-kubeconfig");
     assert_int_equal(w->result.written_count, 0);
-    assert_in_range(w->result.retry_after_ms, 29000, 59000); /* the next probe */
+    assert_in_range(w->result.retry_after_ms, 28000, 58000); /* the next probe */
     w->api.probe_rc = -1;
     run_task(w);
     assert_condition(w, "Ready", "False", "Unavailable");
@@ -158,7 +158,7 @@ static void test_rollout_waits_for_its_turn(void **state)
     assert_null(condition(w, "Synced"));               /* the watcher says whether it has to wait */
     assert_condition(w, "Ready", "True", "Available"); /* the pods run on */
     assert_int_equal(w->result.outcome, KFX_OUTCOME_WAITING);
-    assert_in_range(w->result.retry_after_ms, 29000, 59000); /* no timer but the next probe's */
+    assert_in_range(w->result.retry_after_ms, 28000, 58000); /* no timer but the next probe's */
     assert_int_equal(kfx_fake_count(&w->api, "APPLY"), 0);
 
     w->no_place = false;
@@ -202,12 +202,14 @@ static void test_late_addresses(void **state)
     set_config(w, "exposure", "loadbalancer");
     bring_up(w);
     assert_server(w, "https://cp1.localtest.me:443");
+    assert_condition(w, "Exposed", "False", "WaitingForAddress");
     json_t *serving = serving_cert(w);
     kfx_json_put(kfx_fake_get(&w->api, service), json_pack("[{s:s}]", "ip", "192.0.2.7"), "status", "loadBalancer",
                  "ingress");
     kfx_fake_touch(&w->api, service);
     run_task(w);
     assert_server(w, "https://192.0.2.7:443");
+    assert_condition(w, "Exposed", "True", "LoadBalancer");
     json_t *again = serving_cert(w);
     assert_false(json_equal(serving, again));
     kfx_fake_forget_log(&w->api);
@@ -221,6 +223,10 @@ static void test_late_addresses(void **state)
     kfx_fake_touch(&w->api, service);
     run_task(w);
     assert_server(w, "https://kubeflex-control-plane:30008");
+    assert_condition(w, "Exposed", "True", "NodePort");
+    set_config(w, "exposure", "none");
+    run_task(w);
+    assert_condition(w, "Exposed", "False", "NotExposed");
 
     set_config(w, "isOpenShift", "true");
     run_task(w);
@@ -229,6 +235,7 @@ static void test_late_addresses(void **state)
         kfx_fake_touch(&w->api, route);
         run_task(w);
         assert_server(w, i ? "https://b.example.com" : "https://a.example.com");
+        assert_condition(w, "Exposed", "True", "Route");
     }
     json_decref(serving);
     json_decref(again);

@@ -22,7 +22,7 @@ typedef struct {
     const char *pod_security; /* Pod Security level that a new Namespace enforces; NULL = none */
     bool hosting;             /* it is the hosting cluster: reached as this process reaches that */
     bool screened;            /* its address is somebody else's word: kfx_kube_config_t.screened */
-    uint32_t reprobe_ms;      /* how often a plane that is Ready is asked again, on average; 0: 44 s */
+    uint32_t reprobe_ms;      /* how often a plane that is Ready is asked again, on average; 0: 43 s */
     uint32_t retry_ms;        /* the longest pause before one that does not answer is asked again; 0: 1 s */
 
     /* Brings every child object to what is desired. The Namespace is this uid's already. 0 when all is as desired; -1

@@ -34,7 +34,8 @@ static void say(conds_t *conds, const char *type, const char *status, const char
 
 static int rank(const char *type)
 {
-    static const char *const order[] = {"Synced", "Ready", "StorageReady", "HooksApplied"};
+    static const char *const order[] = {
+        "Synced", "Ready", "StorageReady", "APIServerReady", "ControllerManagerReady", "Exposed", "HooksApplied"};
     for (size_t i = 0; i < KFX_COUNT(order); i++)
         if (strcmp(type, order[i]) == 0)
             return (int)i;

@@ -186,7 +186,8 @@ static bool says_much(const kfx_status_t *status)
 {
     for (size_t i = 0; status && i < status->count; i++) {
         const kfx_cond_t *c = &status->conds[i];
-        bool step = strcmp(c->type, "StorageReady") == 0; /* being True is only a step */
+        /* being True is only a step */
+        bool step = strcmp(c->type, "StorageReady") == 0 || strcmp(c->type, "Exposed") == 0;
         if (strcmp(c->status, "True") == 0 ? !step : !kfx_announce_ordinary(c->reason))
             return true;
     }

@@ -98,6 +98,8 @@ static void test_order_and_sources(void **state)
 
     kfx_result_t result = {0};
     kfx_envelope_t env = {.generation = 2, .outcome = KFX_OUTCOME_OK};
+    kfx_result_condition(&result, "Exposed", true, "Ingress", "%s", "");
+    kfx_result_condition(&result, "APIServerReady", true, "Available", "%s", "");
     kfx_result_condition(&result, "Ready", true, "Available", "%s", "");
     kfx_result_condition(&result, "Synced", true, "ReconcileSuccess", "%s", "");
     kfx_copy(result.secret_name, sizeof result.secret_name, "admin-kubeconfig");
@@ -108,9 +110,9 @@ static void test_order_and_sources(void **state)
     kfx_verdict_free(&p->views[0].verdict);
     p->views[0].verdict = kfx_verdict_new(&env, &result);
     write_at(p, T0 + 1);
-    static const char *const order[] = {"Synced", "Ready", "StorageReady", "Other"};
-    assert_int_equal(p->status->count, 4);
-    for (size_t i = 0; i < 4; i++)
+    static const char *const order[] = {"Synced", "Ready", "StorageReady", "APIServerReady", "Exposed", "Other"};
+    assert_int_equal(p->status->count, KFX_COUNT(order));
+    for (size_t i = 0; i < KFX_COUNT(order); i++)
         assert_string_equal(p->status->conds[i].type, order[i]);
     assert_string_equal(kfx_status_cond(p->status, "Other")->message, "kept");
     assert_string_equal(p->status->secret_ns, "cp1-system");

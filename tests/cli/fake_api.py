@@ -200,6 +200,7 @@ class Api:
         self.condition(plane, "StorageReady", "False", "WaitingForNamespace")
         self.add_namespace(plane)
         self.condition(plane, "StorageReady", "True", "DatabaseReady")
+        self.condition(plane, "Exposed", "True", "Ingress", f"Ingress {name}")
         self.condition(plane, "Ready", "False", "Creating", "0 of 1 replicas")
         self.condition(plane, "Synced", "True", "ReconcileSuccess")
         self.add_secret(name)

@@ -176,6 +176,7 @@ class Live(Case):
         screen = [line.rsplit(self.CLEAR, 1)[-1].strip() for line in shown.split("\n")]
         self.assertEqual([re.sub(r" \(.*", "", line) for line in screen if line], [
             "✔ Creating new control plane stuck of type k8s ...", "✔ Storage is ready: DatabaseReady",
+            "✔ An address for users is there: Ingress, Ingress stuck",
             "✔ All objects of the control plane are in place: ReconcileSuccess", "✔ API server is ready: Available",
             "✔ Switched to context stuck"])
 

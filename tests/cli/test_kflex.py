@@ -70,9 +70,9 @@ class Create(Case):
         self.assertEqual(done.stderr, "")
         self.assertNotIn("\033", done.stdout)
         self.assertIn("Creating new control plane cp1 of type k8s", lines[0])
-        steps = [i for i, line in enumerate(lines) for word in ("Storage is ready", "All objects", "API server is ready")
+        steps = [i for i, line in enumerate(lines) for word in ("An address for users", "Storage is ready", "All objects", "API server is ready")
                  if word in line]
-        self.assertEqual(sorted(steps), [1, 2, 3], done.stdout)
+        self.assertEqual(sorted(steps), [1, 2, 3, 4], done.stdout)
         self.assertRegex(lines[-1], r"^✔ Switched to context cp1 .*\(\d+\.\ds\)$")
         config = self.config()
         self.assertEqual(config["current-context"], "cp1")
