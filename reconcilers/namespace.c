@@ -31,10 +31,41 @@ bool kfx_workload_foreign(const json_t *workload, const kfx_owner_t *owner)
     return kfx_object_hash(workload)[0] == '\0' && !kfx_object_managed_by(workload, manager);
 }
 
-static int terminating(kfx_run_t *run)
+/* What keeps it, in the words of Kubernetes' namespace controller; NULL: nothing that it knows of. */
+static const char *held_by(const json_t *existing)
 {
+    static const char *const types[] = {
+        "NamespaceFinalizersRemaining", /* whose finalizers; before the kinds that have them, which come with it */
+        "NamespaceDeletionDiscoveryFailure", "NamespaceDeletionGroupVersionParsingFailure",
+        "NamespaceDeletionContentFailure", "NamespaceContentRemaining"};
+    size_t at;
+    json_t *c;
+    for (size_t i = 0; i < KFX_COUNT(types); i++)
+        json_array_foreach (kfx_json_get(existing, "status", "conditions"), at, c) {
+            const char *type = kfx_json_str(c, "type"), *status = kfx_json_str(c, "status");
+            if (type && status && strcmp(type, types[i]) == 0 && strcmp(status, "True") == 0)
+                return kfx_json_str(c, "message");
+        }
+    return NULL;
+}
+
+static int terminating(kfx_run_t *run, const json_t *existing)
+{
+    const char *why = held_by(existing);
     return kfx_verdict_set(&run->sync, KFX_OUTCOME_WAITING, 0, "NamespaceTerminating",
-                           "Namespace %s is still being deleted; the plane is made once it is gone", run->ns);
+                           "Namespace %s is still being deleted; the plane is made once it is gone%s%.300s%s", run->ns,
+                           why ? ". It is held: " : "", why ? why : "",
+                           why ? ". Remove that, or have its owner do it" : "");
+}
+
+/* The digest says that this plane's own is being deleted; it may be gone meanwhile, then its event is on the way. */
+static int own_terminating(kfx_run_t *run)
+{
+    KFX_REQUEST kfx_request_t *get = kfx_request_new(KFX_GET, NULL, "/api/v1/namespaces/%s", run->ns);
+    kfx_code_t code = kfx_run_request(run, get);
+    if (code != KFX_OK && code != KFX_E_NOT_FOUND)
+        return kfx_run_fail(run, get, "read Namespace %s", run->ns);
+    return terminating(run, code == KFX_OK ? get->answer : NULL);
 }
 
 static int make_desired(kfx_run_t *run, kfx_desired_t *desired)
@@ -89,7 +120,7 @@ static int judge_existing(kfx_run_t *run, kfx_desired_t *desired)
         kfx_run_wrote(run, desired, get->answer); /* as it should be: whatever looked like drift was none */
         return 1;
     case KFX_NS_UNMARKED: return unmarked(run, get->answer, desired) ? -1 : 1;
-    case KFX_NS_TERMINATING: return terminating(run);
+    case KFX_NS_TERMINATING: return terminating(run, get->answer);
     case KFX_NS_CONFLICT: break;
     }
     return kfx_verdict_set(
@@ -119,7 +150,7 @@ int kfx_namespace_ensure(kfx_run_t *run)
 {
     const kfx_child_t *child = kfx_digest_child(run->digest, "Namespace", run->ns);
     if (child && child->owned && child->terminating)
-        return terminating(run);
+        return own_terminating(run);
     if (child && child->owned && !child->drifted && child->hash[0])
         return 0;
     KFX_CLEANUP(kfx_desired_clear) kfx_desired_t desired = {.object = NULL};

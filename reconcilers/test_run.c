@@ -396,6 +396,14 @@ static void test_recreated_plane(void **state)
     run_as(w, "another-uid", false); /* the old one's Namespace is still there */
     assert_condition(w, "Synced", "False", "NamespaceTerminating");
     assert_int_equal(kfx_fake_count(&w->api, "APPLY") + kfx_fake_count(&w->api, "DELETE"), 0);
+    kfx_json_put(kfx_fake_get(&w->api, NS),
+                 json_pack("[{s:s, s:s, s:s}, {s:s, s:s, s:s}]", "type", "NamespaceContentRemaining", "status", "True",
+                           "message", "something", "type", "NamespaceFinalizersRemaining", "status", "True", "message",
+                           "example.com/hold in 1 resource instances"),
+                 "status", "conditions");
+    run_as(w, "another-uid", false);
+    assert_condition(w, "Synced", "False", "NamespaceTerminating");
+    assert_says(w, "example.com/hold in 1 resource instances");
     run_as(w, "yet-another", false); /* a late task of a plane that is gone */
     assert_int_equal(w->result.condition_count, 0);
     assert_int_equal(kfx_fake_count(&w->api, "POST"), 0);

@@ -246,11 +246,17 @@ static bool version_matters(const kfx_tracked_t *child)
     return child->hash[0] == '\0' && (strcmp(child->kind, "Secret") == 0 || strcmp(child->kind, "ConfigMap") == 0);
 }
 
+/* Its status tells what it waits for, and the plane's condition tells it on. While the plane goes too, nobody asks. */
+static bool holds_up(const kfx_plane_t *plane, const kfx_tracked_t *child)
+{
+    return child->terminating && !plane->deleting && strcmp(child->kind, "Namespace") == 0;
+}
+
 uint32_t kfx_child_view(const kfx_plane_t *plane, const kfx_tracked_t *child)
 {
     uint64_t h = mix(14695981039346656037u, child->uid);
     h = mix(h, child->hash);
-    if (version_matters(child))
+    if (version_matters(child) || holds_up(plane, child))
         h = mix(h, child->rv);
     char flags[] = {child->ready ? 'r' : '-',
                     child->terminating ? 't' : '-',
