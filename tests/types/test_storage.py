@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Backends dedicated and external with real API servers and real etcds, without a node: what the agent and the reconciler make of
 them with the rights that deploy/manifests gives them; the plane's own API server, started as its Deployment says, keeps its
-objects over kills; and deletion leaves what it should. There is no Postgres: nothing here may need one.
+objects over kills; deletion leaves what it should, and comes to its end in bad moments. There is no Postgres: nothing here may need one.
 
   test_storage.py KFLEX WATCHER BUS RECONCILER AGENT [TEST…]
 
@@ -10,16 +10,18 @@ Skipped (77) where the Kubernetes programs have not been built (deploy/local/up 
 import base64
 import json
 import os
+import random
 import shutil
 import ssl
 import subprocess
 import sys
 import tempfile
+import time
 import unittest
 import urllib.request
 
 import control
-from world import World, wait
+from world import REPO, World, wait
 
 EXTERNAL = "kflex.kubestellar.org/storage-external"
 
@@ -35,6 +37,7 @@ class Storage(World):
 
     def start(self):
         self.host.start()
+        self.host.kubectl("apply", "--server-side", "-f", f"{REPO}/tests/e2e/route-crd.yaml")
         self.install()
         for name in ("bus", "watcher", "k8s"):
             self.start_ours(name)
@@ -173,8 +176,8 @@ class Case(unittest.TestCase):
     def await_deployment(self, plane):
         wait(40, f"the workload of {plane}", lambda: self.host.get("deployment", "-n", f"{plane}-system", "kube-apiserver"))
 
-    # ---- tests ----
 
+class Backends(Case):
     def test_dedicated(self):
         self.plane("d1", backend="dedicated", size="1Gi")
         self.await_storage("d1", "EtcdNotReady")
@@ -249,6 +252,111 @@ class Case(unittest.TestCase):
         self.await_storage("r1", "WaitingForSecret")
         self.assertIn("may not be read", self.storage("r1")["message"])
         self.delete("r1")
+
+
+class Deletion(Case):
+    """Planes that go in bad moments, or without what they were made with. The namespace controller is a real one; there is no
+    ingress class at all, and what planes without Postgres have is all that is made."""
+
+    def waits_for_secret(self, name):
+        self.plane(name, backend="external", secretRef={"namespace": "kubeflex-storage", "name": "none"})
+
+    def definitions(self):
+        return self.host.kubectl("kustomize", f"{REPO}/deploy/crds")
+
+    def served(self, *kinds):
+        wait(30, f"{kinds} are served", lambda: all(any(
+            c["type"] == "Established" and c["status"] == "True"
+            for c in (self.host.get("crd", kind) or {}).get("status", {}).get("conditions") or []) for kind in kinds))
+
+    def exists(self, kind, name):
+        wait(20, f"{kind} {name}", lambda: self.host.get(kind, name))
+
+    def kubectl_delete(self, name):
+        self.host.kubectl("delete", "controlplane", name, "--wait=false")
+
+    def gone(self, *names):
+        for name in names:
+            wait(30, f"{name} goes", lambda name=name: not self.host.get("controlplane", name))
+            wait(30, f"its namespace goes, {name}", lambda name=name: not self.host.get("namespace", f"{name}-system"))
+            left = self.host.kubectl("get", "clusterroles,clusterrolebindings,persistentvolumes", "-o", "name", "-l",
+                                     f"kflex.kubestellar.org/controlplane={name}")
+            self.assertEqual(left, "")
+
+    def synced(self, name):
+        found = self.host.get("controlplane", name) or {}
+        return next((c for c in found.get("status", {}).get("conditions", []) if c["type"] == "Synced"), {})
+
+    def test_any_moment(self):
+        seed = time.time_ns()
+        print(f"seed {seed}")
+        moments = random.Random(seed)
+        names = [f"m{i}" for i in range(8)]
+        for name in names:
+            self.waits_for_secret(name)
+            time.sleep(moments.choice((0, 0, 1)) * moments.random())
+            self.kubectl_delete(name)
+        self.gone(*names)
+
+    def test_namespace_is_held(self):
+        """Somebody's finalizer keeps the Namespace, which was going before the plane. The plane goes; made again, it says what
+        it waits for, and is there once that is removed."""
+        self.waits_for_secret("held")
+        self.exists("namespace", "held-system")
+        thing = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "thing", "namespace": "held-system",
+                                                                       "finalizers": ["example.com/hold"]}}
+        self.host.kubectl("create", "-f", "-", input=json.dumps(thing))
+        try:
+            self.host.kubectl("delete", "namespace", "held-system", "--wait=false")
+            wait(20, "it says what holds its Namespace", lambda: "example.com/hold" in self.synced("held").get("message", ""))
+            self.assertEqual(self.synced("held")["reason"], "NamespaceTerminating")
+            self.kubectl_delete("held")
+            wait(20, "the plane goes", lambda: not self.host.get("controlplane", "held"))
+            self.waits_for_secret("held")
+            wait(20, "the new one says what it waits for",
+                 lambda: "example.com/hold" in self.synced("held").get("message", ""))
+        finally:
+            self.host.kubectl("patch", "configmap", "-n", "held-system", "thing", "--type=merge", "-p",
+                              '{"metadata": {"finalizers": null}}')
+        self.await_storage("held", "WaitingForSecret")
+        self.kubectl_delete("held")
+        self.gone("held")
+
+    def test_definitions_gone(self):
+        """Hooks and Routes went with their definitions, and the configuration names an ingress class that there never was."""
+        self.waits_for_secret("bare")
+        self.exists("namespace", "bare-system")
+        self.host.kubectl("patch", "controlplane", "bare", "--type=merge", "-p",
+                          '{"spec": {"postCreateHooks": [{"hookName": "none"}]}}')
+        self.host.kubectl("patch", "configmap", "-n", "kubeflex-system", "kubeflex-config", "-p",
+                          '{"data": {"isOpenShift": "true", "ingressClass": "nowhere"}}')
+        hooks = "postcreatehooks.tenancy.kflex.kubestellar.org"
+        try:
+            wait(20, "the Route", lambda: self.host.get("routes", "-n", "bare-system", "bare"))
+            self.host.kubectl("delete", "crd", hooks, "routes.route.openshift.io", "--timeout=60s")
+            self.kubectl_delete("bare")
+            self.gone("bare")
+        finally:
+            self.host.kubectl("patch", "configmap", "-n", "kubeflex-system", "kubeflex-config", "-p",
+                              '{"data": {"isOpenShift": "false", "ingressClass": null}}')
+            self.host.kubectl("apply", "--server-side", "-f", "-", input=self.definitions())
+            self.served(hooks)
+
+    def test_what_cannot_be_removed(self):
+        """Postgres is away for good: the condition names it and the way out, and the annotation is that. The last test, since the
+        agent takes no other work from then on."""
+        self.plane("stuck", backend="shared")
+        self.exists("namespace", "stuck-system")
+        self.kubectl_delete("stuck")
+        wait(60, "its condition says how to go on", lambda: "force-delete=true" in self.storage("stuck").get("message", ""))
+        self.assertEqual(self.storage("stuck")["reason"], "PostgresUnavailable")
+        self.assertIn("cannot use Postgres", self.storage("stuck")["message"])
+        self.assertTrue(self.host.get("controlplane", "stuck"))
+        self.host.kubectl("annotate", "controlplane", "stuck", "kflex.kubestellar.org/force-delete=true")
+        self.gone("stuck")
+        wait(20, "an Event says so", lambda: any(
+            event["reason"] == "DeletionForced" for event in self.host.get("events", "-n", "default")["items"]
+            if event["involvedObject"]["name"] == "stuck"))
 
 
 def main():
