@@ -86,7 +86,7 @@ class Create(Case):
         """Where the plane has some; if they fail, whoever did not wait for them is told."""
         self.api.hooks = ("True", "HooksApplied", "")
         lines = self.create("cp1").stdout.splitlines()
-        self.assertIn("PostCreateHooks are applied", lines[4])
+        self.assertIn("PostCreateHooks are applied", lines[5])
         self.api.hooks = ("False", "ObjectFailed", "hook h: Job j: it failed")
         done = self.create("cp2")
         self.assertNotIn("PostCreateHooks", done.stdout)
