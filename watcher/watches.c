@@ -10,7 +10,6 @@
 
 #include <malloc.h>
 
-#define ROUTES_AGAIN_MS (10 * 60 * 1000) /* an API group may be added while we run */
 #define TIDY_MS 3000
 #define MORE_MAX 32 /* kinds that hooks made; a connection has 100 streams */
 
@@ -44,16 +43,21 @@ static const kind_t kinds[] = {
     {"Job", "/apis/batch/v1/jobs", KFX_LABEL_PLANE, false},
 };
 
+/* Not every cluster has Routes, and one may learn them while we run. Its APIService tells: OpenShift registers it, and
+ * for a definition (CustomResourceDefinition) the API server itself does, and takes it away again with it. */
 #define ROUTE KFX_COUNT(kinds)
+#define APISERVICES_PATH "/apis/apiregistration.k8s.io/v1/apiservices"
+#define ROUTE_API "v1.route.openshift.io"
 static const kind_t route = {"Route", "/apis/route.openshift.io/v1/routes", KFX_LABEL_PLANE, true};
 
 typedef struct {
     kfx_watcher_t *watcher;
-    const kind_t *kind; /* NULL: ControlPlanes, kubeflex-config, the definition */
+    const kind_t *kind; /* NULL: ControlPlanes, kubeflex-config, the definition, the APIService */
     kfx_watch_t *watch;
     bool synced;
     bool failing;
-    bool fresh; /* kubeflex-config was in the list that is going on */
+    bool fresh;  /* the one object was in the list that is going on */
+    bool listed; /* Routes: once at least */
 } slot_t;
 
 /* A kind that a hook made. It stays watched as long as the process lives. */
@@ -66,17 +70,14 @@ struct kfx_watches {
     kfx_watcher_t *watcher;
     more_t *more[MORE_MAX];
     size_t more_count;
-    slot_t planes, hooks, config, crd, children[KFX_COUNT(kinds) + 1];
-    bool routes_known; /* whether the API serves them */
-    int routes_timer;
-    bool routes_busy, closing;
+    slot_t planes, hooks, config, crd, route_api, children[KFX_COUNT(kinds) + 1];
 };
 
 /* ---- first fill ------------------------------------------------------------------------------------------------- */
 
 static bool all_synced(const kfx_watches_t *self)
 {
-    if (!self->planes.synced || !self->hooks.synced || !self->config.synced || !self->routes_known)
+    if (!self->planes.synced || !self->hooks.synced || !self->config.synced || !self->route_api.synced)
         return false;
     for (size_t i = 0; i < KFX_COUNT(self->children); i++)
         if (self->children[i].watch && !self->children[i].synced)
@@ -236,6 +237,22 @@ static void end_child(void *ctx, kfx_plane_t *plane)
         kfx_watcher_mark(sweep->watcher, plane);
 }
 
+/* A plane may have been refused one. */
+static void ask_again(void *ctx, kfx_plane_t *plane)
+{
+    kfx_plane_unsettle(plane);
+    kfx_watcher_mark(ctx, plane);
+}
+
+/* Of Routes alone: all others are served everywhere. */
+static void note_served(slot_t *slot)
+{
+    if (slot->kind != &route || slot->listed)
+        return;
+    slot->listed = true;
+    kfx_planes_each(slot->watcher->planes, ask_again, slot->watcher);
+}
+
 static void see_child(kfx_watcher_t *self, kfx_watch_event_t event, const kfx_seen_child_t *seen)
 {
     kfx_plane_t *plane = kfx_planes_get(self->planes, seen->plane);
@@ -256,9 +273,15 @@ static void on_child(void *ctx, kfx_watch_event_t event, void *item, const kfx_e
     case KFX_WATCH_SYNC_END:
         note_works(slot, slot->kind->kind);
         kfx_planes_each(self->planes, end_child, &sweep);
+        note_served(slot);
         synced(slot);
         break;
-    case KFX_WATCH_ERROR: note_error(slot, slot->kind->kind, err); break;
+    case KFX_WATCH_ERROR:
+        note_error(slot, slot->kind->kind, err);
+        /* Registered, and not served yet, or never: nobody waits for that. */
+        if (slot->kind == &route && !slot->synced && err->code == KFX_E_NOT_FOUND)
+            synced(slot);
+        break;
     case KFX_WATCH_ADDED:
     case KFX_WATCH_MODIFIED:
     case KFX_WATCH_DELETED:
@@ -452,7 +475,7 @@ static void on_hook(void *ctx, kfx_watch_event_t event, void *item, const kfx_er
     }
 }
 
-/* ---- start ------------------------------------------------------------------------------------------------------ */
+/* ---- watches of children ---------------------------------------------------------------------------------------- */
 
 static void start_child(kfx_watches_t *self, slot_t *slot, const kind_t *kind)
 {
@@ -497,51 +520,72 @@ void kfx_watches_add(kfx_watches_t *self, const char *path)
     start_child(self, &more->slot, &more->kind);
 }
 
-static void ask_routes(kfx_watches_t *self);
+/* ---- Routes ----------------------------------------------------------------------------------------------------- */
 
-static int on_routes_timer(zloop_t *loop, int timer, void *arg)
+/* That it is there is all that counts. */
+static void *reduce_route_api(void *ctx, const json_t *object)
 {
-    (void)loop;
-    (void)timer;
-    kfx_watches_t *self = arg;
-    self->routes_timer = -1;
-    ask_routes(self);
-    return 0;
+    (void)ctx;
+    (void)object;
+    return kfx_xcalloc(1, 1);
 }
 
-static void on_routes(void *ctx, kfx_request_t *req)
+static void routes_come(kfx_watches_t *self)
 {
-    kfx_watches_t *self = ctx;
-    kfx_code_t code = req->error.code;
-    kfx_request_free(req);
-    self->routes_busy = false;
-    if (self->closing) {
-        free(self);
+    slot_t *slot = &self->children[ROUTE];
+    if (slot->watch)
         return;
-    }
-    if (code == KFX_OK) {
-        self->routes_known = true;
-        start_child(self, &self->children[ROUTE], &route);
-        return;
-    }
-    self->routes_known = self->routes_known || code == KFX_E_NOT_FOUND;
-    int64_t pause = self->routes_known ? ROUTES_AGAIN_MS : 1000;
-    self->routes_timer = zloop_timer(self->watcher->loop, (size_t)pause, 1, on_routes_timer, self);
-    check_synced(self);
+    kfx_log_info("the API server has Routes", NULL);
+    start_child(self, slot, &route);
 }
 
-static void ask_routes(kfx_watches_t *self)
+static void routes_go(kfx_watches_t *self)
 {
-    self->routes_busy = true;
-    kfx_kube_submit(self->watcher->mailbox, kfx_request_new(KFX_GET, NULL, "/apis/route.openshift.io/v1"), on_routes,
-                    self);
+    slot_t *slot = &self->children[ROUTE];
+    if (!slot->watch)
+        return;
+    kfx_log_info("the API server has no Routes any more", NULL);
+    kfx_watch_stop(&slot->watch);
+    sweep_t sweep = {self->watcher, route.kind, false};
+    kfx_planes_each(self->watcher->planes, begin_child, &sweep);
+    kfx_planes_each(self->watcher->planes, end_child, &sweep);
+    *slot = (slot_t){0};
 }
+
+static void on_route_api(void *ctx, kfx_watch_event_t event, void *item, const kfx_error_t *err)
+{
+    slot_t *slot = ctx;
+    kfx_watches_t *self = slot->watcher->watches;
+    switch (event) {
+    case KFX_WATCH_SYNC_BEGIN: slot->fresh = false; break;
+    case KFX_WATCH_SYNC_END:
+        note_works(slot, "APIService");
+        if (!slot->fresh)
+            routes_go(self);
+        synced(slot);
+        break;
+    case KFX_WATCH_ERROR:
+        note_error(slot, "APIService", err);
+        /* Planes without Routes do not wait for a right that is missing. */
+        if (!slot->synced && (err->code == KFX_E_NOT_FOUND || err->code == KFX_E_FORBIDDEN))
+            synced(slot);
+        break;
+    case KFX_WATCH_ADDED:
+    case KFX_WATCH_MODIFIED:
+        slot->fresh = true;
+        routes_come(self);
+        break;
+    case KFX_WATCH_DELETED: routes_go(self);
+    }
+    free(item);
+}
+
+/* ---- start ------------------------------------------------------------------------------------------------------ */
 
 kfx_watches_t *kfx_watches_start(kfx_watcher_t *watcher)
 {
     kfx_watches_t *self = kfx_xcalloc(1, sizeof *self);
     self->watcher = watcher;
-    self->routes_timer = -1;
     watcher->watches = self;
 
     self->planes.watcher = watcher;
@@ -583,7 +627,16 @@ kfx_watches_t *kfx_watches_start(kfx_watcher_t *watcher)
 
     for (size_t i = 0; i < KFX_COUNT(kinds); i++)
         start_child(self, &self->children[i], &kinds[i]);
-    ask_routes(self);
+
+    self->route_api.watcher = watcher;
+    kfx_watch_spec_t route_api = {.path = APISERVICES_PATH,
+                                  .field_selector = "metadata.name=" ROUTE_API,
+                                  .metadata_only = true,
+                                  .reduce = reduce_route_api,
+                                  .on_event = on_route_api,
+                                  .free_item = free,
+                                  .ctx = &self->route_api};
+    self->route_api.watch = kfx_watch_start(watcher->mailbox, &route_api);
     return self;
 }
 
@@ -601,11 +654,8 @@ void kfx_watches_stop(kfx_watches_t **watches_p)
     }
     kfx_watch_stop(&self->config.watch);
     kfx_watch_stop(&self->crd.watch);
+    kfx_watch_stop(&self->route_api.watch);
     for (size_t i = 0; i < KFX_COUNT(self->children); i++)
         kfx_watch_stop(&self->children[i].watch);
-    if (self->routes_timer != -1)
-        zloop_timer_end(self->watcher->loop, self->routes_timer);
-    self->closing = true;
-    if (!self->routes_busy)
-        free(self);
+    free(self);
 }

@@ -15,9 +15,6 @@ setup_file() {
   within 60 hk wait --for=condition=Established crd/routes.route.openshift.io --timeout=30s
   users_assign
   config_set isOpenShift true
-  # It asks every ten minutes whether there are Routes.
-  hk rollout restart -n kubeflex-system deployment/kubeflex-controller-manager
-  hk rollout status -n kubeflex-system deployment/kubeflex-controller-manager --timeout=60s
 }
 
 teardown_file() {
@@ -28,8 +25,6 @@ teardown_file() {
   hk delete persistentvolume e2e-r1 --ignore-not-found
   hk delete mutatingadmissionpolicy,mutatingadmissionpolicybinding e2e-openshift --ignore-not-found
   in_node rm -rf /var/lib/kubeflex-e2e-r1
-  hk rollout restart -n kubeflex-system deployment/kubeflex-controller-manager
-  hk rollout status -n kubeflex-system deployment/kubeflex-controller-manager --timeout=60s
 }
 
 setup() { load lib.bash; }

@@ -31,6 +31,7 @@ GROUPS = {
     "tokenreviews": "authentication.k8s.io",
     "subjectaccessreviews": "authorization.k8s.io",
     "customresourcedefinitions": "apiextensions.k8s.io",
+    "apiservices": "apiregistration.k8s.io",
     "leases": "coordination.k8s.io",
     "events": "events.k8s.io",
     "roles": "rbac.authorization.k8s.io",

@@ -21,7 +21,8 @@ HASH = "kflex.kubestellar.org/applied-hash"
 COLLECTIONS = {"Namespace": "/api/v1/namespaces", "Service": "/api/v1/namespaces/{ns}/services",
                "Secret": "/api/v1/namespaces/{ns}/secrets", "ConfigMap": "/api/v1/namespaces/{ns}/configmaps",
                "Ingress": "/apis/networking.k8s.io/v1/namespaces/{ns}/ingresses",
-               "Deployment": "/apis/apps/v1/namespaces/{ns}/deployments"}
+               "Deployment": "/apis/apps/v1/namespaces/{ns}/deployments",
+               "Route": "/apis/route.openshift.io/v1/namespaces/{ns}/routes"}
 
 KUBECONFIG = """apiVersion: v1
 kind: Config

@@ -18,6 +18,7 @@ FINALIZER = "kflex.kubestellar.org/finalizer"
 with open(os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "VERSION")) as version:
     VERSION = version.read().strip()
 LEASE = "/apis/coordination.k8s.io/v1/namespaces/wtfake/leases/c6f71c85.kflex.kubestellar.org"
+ROUTE_API = "/apis/apiregistration.k8s.io/v1/apiservices/v1.route.openshift.io"
 LEADER = "/api/v1/namespaces/wtfake/configmaps/kubeflex-leader"
 KINDS = [("Namespace", None), ("Service", "kube-apiserver"), ("Secret", "k8s-certs"), ("Deployment", "kube-apiserver")]
 
@@ -177,6 +178,34 @@ class Tests:
         f.api.merge(child_path(name, "Deployment", "kube-apiserver") + "/status", {"status": {"availableReplicas": 1}})
         self.reconciler.task(name, 30, where=lambda c: c.get("Deployment/kube-apiserver") == "or--")
         assert f.seen(name)["metadata"]["resourceVersion"] == rv, "an unchanged status was written"
+
+    def test_2b_routes(self):
+        """An API server that learns Routes, forgets them and learns them again: told by events, and none is asked for before."""
+        f = self.f
+        name, made = f.plane("routes")
+        path = child_path(name, "Route", name)
+        f.api.put(path, child(name, made["metadata"]["uid"], "Route", name))
+        wait("settled", lambda: settled(f.seen(name)))
+        f.api.put("/apis/apiregistration.k8s.io/v1/apiservices/v1.example.org", {})
+        asked = [p for _, _, p in f.requests if "/routes" in p]
+        assert not asked, f"nobody serves Routes yet: {asked}"
+        for _ in range(2):
+            self.reconciler.forget()
+            f.api.put(ROUTE_API, {})
+            self.reconciler.task(name, where=lambda c: c.get(f"Route/{name}") == "or--")
+            f.api.run(f.store.drop, path)
+            self.reconciler.task(name, where=lambda c: f"Route/{name}" not in c)
+            f.api.put(path, child(name, made["metadata"]["uid"], "Route", name))
+            self.reconciler.task(name, where=lambda c: c.get(f"Route/{name}") == "or--")
+            f.api.run(f.store.drop, ROUTE_API)
+            self.reconciler.task(name, where=lambda c: f"Route/{name}" not in c)
+        f.api.run(f.store.drop, path)
+        watched = {p.partition("?")[0] for _, _, p in f.requests if "watch=1" in p and "/routes" not in p}
+        at = len(f.requests)
+        f.api.run(self.cut_streams)
+        wait("all its watches are there again", lambda: watched <= {p.partition("?")[0] for _, _, p in f.requests[at:]})
+        asked = [p for _, _, p in f.requests[at:] if "/routes" in p]
+        assert not asked, f"nobody serves Routes any more: {asked}"
 
     def epoch(self):
         return int(self.f.api.get(LEADER)["metadata"]["annotations"]["kflex.kubestellar.org/epoch"])
