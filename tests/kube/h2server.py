@@ -7,8 +7,11 @@ An Exchange is a request (method, path, query, headers, body) and the means to a
 sent because the client went away ends its handler with `Gone`.
 """
 import asyncio
+import ctypes
+import fcntl
 import socket
 import struct
+import termios
 import urllib.parse
 
 import h2.config
@@ -19,6 +22,7 @@ import h2.exceptions
 import h2.settings
 
 WINDOW = 1 << 20
+SO_ATTACH_FILTER = 26  # socket(7); the module socket has no name for it
 
 
 class Gone(Exception):
@@ -215,6 +219,17 @@ class Connection(asyncio.Protocol):
         """The connection stays open and its kernel acknowledges, but nothing is read or said any more."""
         self.flush()
         self.frozen = True
+
+    async def lose(self):
+        """Packets are lost from now on, both ways and without a sign: nothing is even acknowledged. A socket filter that takes
+        nothing does that to this connection alone, and needs no rights. What was sent before has to be acknowledged, or the
+        kernel would go on sending it again."""
+        self.freeze()
+        sock = self.transport.get_extra_info("socket")
+        while struct.unpack("i", fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, b"\0" * 4))[0]:
+            await asyncio.sleep(0.005)
+        program = ctypes.create_string_buffer(struct.pack("HBBI", 0x06, 0, 0, 0))  # return 0
+        sock.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, struct.pack("HP", 1, ctypes.addressof(program)))
 
     def close(self):
         self.transport.close()

@@ -17,6 +17,7 @@ What the server does, a rule for each request (method, and texts that its path c
     event TYPE NAME@RV     bookmark RV      error CODE REASON     raw TEXT (with \\n, \\x00)             part of a stream
     end · hang             the stream ends; stays open (the default after a part of a stream is: end)
     reset CODE · goaway [CODE] [last=N] · close (FIN) · abort (RST) · freeze [all]        the stream, the connection
+    lose [all]             packets vanish, both ways and unacknowledged
     refuse · deaf · accept new connections (deaf: no TLS); tls NAME: the certificate of new ones (good, stranger, expired, other)
     token TEXT             the client's token file
     inform STATUS          an interim answer
@@ -339,6 +340,10 @@ class Answer:
     async def do_freeze(self, rest):
         for connection in self.running.server.connections if rest == "all" else [self.exchange.connection]:
             connection.freeze()
+
+    async def do_lose(self, rest):
+        for connection in list(self.running.server.connections) if rest == "all" else [self.exchange.connection]:
+            await connection.lose()
 
     async def do_refuse(self, _rest):
         self.running.server.refuse()

@@ -207,6 +207,33 @@ class Tests:
         asked = [p for _, _, p in f.requests[at:] if "/routes" in p]
         assert not asked, f"nobody serves Routes any more: {asked}"
 
+    def test_2c_packets_are_lost(self):
+        """Packets of all connections vanish without a sign; new connections work. It is noticed within 20 s, what happened
+        meanwhile is told and written, watches are resumed rather than listed, and leadership stays."""
+        f = self.f
+        name, made = f.plane("lost")
+        path = child_path(name, "Deployment", "kube-apiserver")
+        f.api.put(path, child(name, made["metadata"]["uid"], "Deployment", "kube-apiserver", False))
+        wait("settled", lambda: settled(f.seen(name)))
+        self.reconciler.task(name, where=lambda c: c.get("Deployment/kube-apiserver") == "o---")
+        epoch, lease = self.epoch(), f.api.get(LEASE)
+        at, before = len(f.requests), list(f.server.connections)
+        for connection in before:
+            if not connection.lost:
+                asyncio.run_coroutine_threadsafe(connection.lose(), f.loop).result(10)
+        started = time.monotonic()
+        f.script("reconcile.k8s", name, "outcome OK", "cond Synced True ReconcileSuccess", "cond Ready True Available")
+        f.api.merge(path + "/status", {"status": {"availableReplicas": 1}})
+        self.reconciler.task(name, 20, where=lambda c: c.get("Deployment/kube-apiserver") == "or--")
+        print(f"   noticed after {time.monotonic() - started:.1f} s", flush=True)
+        wait("Ready", lambda: conditions(f.seen(name)).get("Ready", {}).get("status") == "True")
+        assert all(c.frozen or c.lost for c in before)
+        lists = [p for _, method, p in f.requests[at:] if method == "GET" and "limit=" in p]
+        assert not lists, f"listed again: {lists}"
+        now = f.api.get(LEASE)["spec"]
+        assert now["holderIdentity"] == lease["spec"]["holderIdentity"] and now["renewTime"] > lease["spec"]["renewTime"], now
+        assert self.epoch() == epoch and "leadership lost" not in open(self.first.log).read()
+
     def epoch(self):
         return int(self.f.api.get(LEADER)["metadata"]["annotations"]["kflex.kubestellar.org/epoch"])
 
