@@ -77,8 +77,44 @@ def _send(process, number):
             pass
 
 
+def _rollup_kb(pid, field):
+    return sum(int(line.split()[1]) for line in _read(pid, "smaps_rollup").splitlines() if line.startswith(field + ":"))
+
+
 def anonymous_kb(pid):
-    return sum(int(line.split()[1]) for line in _read(pid, "smaps_rollup").splitlines() if line.startswith("Anonymous:"))
+    return _rollup_kb(pid, "Anonymous")
+
+
+def pss_kb(pid):
+    return _rollup_kb(pid, "Pss")
+
+
+def title(pid):
+    """The program, and of a reconciler its type."""
+    words = _read(pid, "cmdline").split("\0")
+    name = os.path.basename(words[0])
+    return f"{name} {words[words.index('--type') + 1]}" if "--type" in words[:-1] else name
+
+
+def _open_files(pid):
+    found = []
+    try:
+        for number in os.listdir(f"/proc/{pid}/fd"):
+            found.append(os.readlink(f"/proc/{pid}/fd/{number}"))
+    except OSError:
+        pass  # closed meanwhile, or the process is gone
+    return found
+
+
+def descriptors(pid):
+    return len(_open_files(pid))
+
+
+def connections(pid):
+    """Established TCP connections that the process has open."""
+    sockets = {name[len("socket:["):-1] for name in _open_files(pid) if name.startswith("socket:[")}
+    lines = [line.split() for table in ("net/tcp", "net/tcp6") for line in _read(pid, table).splitlines()[1:]]
+    return sum(words[3] == "01" and words[9] in sockets for words in lines)
 
 
 class Fault(threading.Thread):

@@ -11,7 +11,7 @@ import threading
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "kube"))
 
 import h2server  # pylint: disable=wrong-import-position
-from cluster import Fleet  # pylint: disable=wrong-import-position
+from cluster import PLANES, Fleet  # pylint: disable=wrong-import-position
 from run_cases import make_certificates, tls  # pylint: disable=wrong-import-position
 from store import Path, Store  # pylint: disable=wrong-import-position
 
@@ -51,6 +51,35 @@ def child(plane, uid, kind, name, ready=True):
 
 def child_path(plane, kind, name):
     return COLLECTIONS[kind].format(ns=f"{plane}-system") + "/" + name
+
+
+FLEET = [("Namespace", None), ("Service", "kube-apiserver"), ("Secret", "k8s-certs"), ("Secret", "admin-kubeconfig"),
+           ("Secret", "cm-kubeconfig"), ("Secret", "kine-dsn"), ("Ingress", "kube-apiserver"), ("ConfigMap", "audit-policy"),
+           ("Deployment", "kube-apiserver"), ("Deployment", "kube-controller-manager")]
+
+
+def condition(kind, reason):
+    return {"type": kind, "status": "True", "reason": reason, "message": "", "lastTransitionTime": "2026-01-01T00:00:00Z",
+            "lastUpdateTime": "2026-01-01T00:00:00Z"}
+
+
+def fill(store, count):
+    """Planes plane-00000, … with these objects, as they are at rest."""
+    for i in range(count):
+        name = f"plane-{i:05}"
+        plane = store.put(f"{PLANES}/{name}", {
+            "apiVersion": "tenancy.kflex.kubestellar.org/v1alpha1", "kind": "ControlPlane",
+            "metadata": {"labels": {"wt": "wtfake"}, "generation": 1, "finalizers": ["kflex.kubestellar.org/finalizer"]},
+            "spec": {"type": "k8s"},
+            "status": {"observedGeneration": 1, "conditions": [condition("Synced", "ReconcileSuccess"),
+                                                               condition("Ready", "Available"),
+                                                               condition("StorageReady", "DatabaseReady")]}})
+        for kind, short in FLEET:
+            short = short or f"{name}-system"
+            obj = child(name, plane["metadata"]["uid"], kind, short)
+            if kind == "Deployment":  # the part of a pod template that a full object has and metadata has not
+                obj["spec"]["template"] = {"spec": {"containers": [{"name": "c", "image": "i", "args": ["--flag=value"] * 60}]}}
+            store.put(child_path(name, kind, short), obj)
 
 
 class FakeApi(Store):

@@ -2,8 +2,9 @@
  *
  *   scripted-worker ENDPOINT ROLE SERVICE FOLDER
  *
- * Each task is one line on stdout: "TASK key=… uid=… gen=… seq=… deleting=0 type=k8s version=
- * children=Secret/kine-dsn:or--,…" (flags: owned, ready, terminating, drifted). The result is read from FOLDER/<key>, a
+ * Each task is one line on stdout: "TASK key=… uid=… gen=… seq=… deleting=0 type=k8s version= mono=12.000345
+ * children=Secret/kine-dsn:or--,…" (mono: seconds of CLOCK_MONOTONIC when it came; flags: owned, ready, terminating,
+ * drifted). The result is read from FOLDER/<key>, a
  * line each, the last word of a line may have spaces: outcome OK|WAITING|RETRY|GONE|DOWN [retry_after_ms] cond TYPE
  * True|False REASON [message] version V · awaits · secret NAME KEY IN_CLUSTER_KEY · wrote KIND NAME UID RV HASH Without
  * the file: GONE for a plane that is being deleted, else OK with the condition of the service. */
@@ -14,6 +15,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 typedef struct {
     const char *folder;
@@ -62,11 +64,13 @@ static void apply_line(const char *line, kfx_result_t *result)
 static void print_task(const kfx_task_t *task)
 {
     char line[8192];
-    int at =
-        snprintf(line, sizeof line,
-                 "TASK key=%s uid=%s gen=%lld seq=%llu deleting=%d type=%s version=%s children=", task->env.key,
-                 task->env.uid, (long long)task->env.generation, (unsigned long long)task->env.seq, task->env.deleting,
-                 task->digest ? task->digest->type : "", task->digest ? task->digest->kubernetes_version : "");
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    int at = snprintf(line, sizeof line,
+                      "TASK key=%s uid=%s gen=%lld seq=%llu deleting=%d type=%s version=%s mono=%lld.%06ld children=",
+                      task->env.key, task->env.uid, (long long)task->env.generation, (unsigned long long)task->env.seq,
+                      task->env.deleting, task->digest ? task->digest->type : "",
+                      task->digest ? task->digest->kubernetes_version : "", (long long)now.tv_sec, now.tv_nsec / 1000);
     for (size_t i = 0; task->digest && i < task->digest->count && at < 7600; i++) {
         const kfx_child_t *c = &task->digest->children[i];
         at += snprintf(line + at, sizeof line - (size_t)at, "%s%s/%s:%c%c%c%c", i ? "," : "", c->kind, c->name,
