@@ -40,6 +40,7 @@ setup_file() {
 
 teardown_file() {
   load lib.bash
+  hk scale -n kubeflex-system deployment kubeflex-reconciler-vcluster kubeflex-reconciler-ocm --replicas=1
   planes_delete "${PLANES[@]}" k2
   hk delete postcreatehook limits --ignore-not-found
   hk delete persistentvolume --ignore-not-found "${PLANES[@]/#/e2e-}" e2e-k2
@@ -186,10 +187,16 @@ usable() { gk "$1" get configmap e2e >/dev/null; }
   for plane in "${PLANES[@]}"; do within 30 usable "$plane" || fail "$plane"; done
 }
 
-# The program has its credentials, and writes them when it starts.
+no_pod_of() { [ -z "$(hk get pods -n kubeflex-system -l "app.kubernetes.io/name=$1" -o name)" ]; }
+
+# The program has its credentials, and writes them when it starts. While they go nobody is there who would make one of the other.
 lose_secrets() {
-  hk delete secret -n "$1-system" "${SECRET[$1]}" "${COPY[$1]}" --wait=false
-  await_reason "$1" Synced WaitingForCredentials 10
+  local reconciler=kubeflex-reconciler-${TYPE[$1]}
+  hk scale -n kubeflex-system deployment "$reconciler" --replicas=0
+  within 30 no_pod_of "$reconciler" || fail "$reconciler does not end"
+  hk delete secret -n "$1-system" "${SECRET[$1]}" "${COPY[$1]}"
+  hk scale -n kubeflex-system deployment "$reconciler" --replicas=1
+  await_reason "$1" Synced WaitingForCredentials 30
 }
 
 lose_pod() {
