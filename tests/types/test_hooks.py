@@ -26,6 +26,8 @@ ACCOUNT = "system:serviceaccount:kubeflex-system:kubeflex-controller-manager"
 PATHS = {"controlplane": f"/apis/{API}/controlplanes", "postcreatehook": f"/apis/{API}/postcreatehooks",
          "configmap": "/api/v1/namespaces/{}/configmaps", "secret": "/api/v1/namespaces/{}/secrets",
          "deployment": "/apis/apps/v1/namespaces/{}/deployments", "job": "/apis/batch/v1/namespaces/{}/jobs",
+         "resourcequota": "/api/v1/namespaces/{}/resourcequotas",
+         "networkpolicy": "/apis/networking.k8s.io/v1/namespaces/{}/networkpolicies",
          "role": "/apis/rbac.authorization.k8s.io/v1/namespaces/{}/roles",
          "clusterrole": "/apis/rbac.authorization.k8s.io/v1/clusterroles",
          "customresourcedefinition": "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"}
