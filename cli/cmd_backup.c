@@ -122,6 +122,17 @@ static int open_forward(job_t *self, const char *host, char port[8], kfx_error_t
     return 0;
 }
 
+/* Where the way to the database broke, libpq knows only that it did. */
+static void explain(job_t *self, kfx_error_t *err)
+{
+    kfx_error_t news;
+    while (self->forward && kfx_forward_news(self->forward, &news))
+        if (news.code != KFX_OK && err) {
+            *err = news;
+            kfx_hosting_explain(&self->hosting, err);
+        }
+}
+
 static int connect_database(job_t *self, const char *dsn, const char *ca_pem, kfx_error_t *err)
 {
     char host[256], port[8];
@@ -131,12 +142,7 @@ static int connect_database(job_t *self, const char *dsn, const char *ca_pem, kf
     self->pg = kfx_backup_connect(dsn, ca_pem, through ? "127.0.0.1" : NULL, through ? port : NULL, err);
     if (self->pg)
         return 0;
-    kfx_error_t news;
-    while (through && kfx_forward_news(self->forward, &news))
-        if (news.code != KFX_OK && err) { /* what libpq says of it is only that the connection ended */
-            *err = news;
-            kfx_hosting_explain(&self->hosting, err);
-        }
+    explain(self, err);
     return -1;
 }
 
@@ -215,8 +221,10 @@ int kfx_cmd_backup(kfx_cli_t *cli, kfx_error_t *err)
     KFX_JSON json_t *header = rc == 0 ? header_of(&self) : NULL;
     if (rc == 0)
         rc = kfx_backup_dump(self.pg, path, header, &sum, err);
+    if (rc < 0)
+        explain(&self, err);
     if (rc == 0)
-        kfx_out_step(&cli->out, self.start,
+        kfx_out_step(&cli->out, kfx_now_ms() - self.start,
                      "Wrote %" PRIu64 " keys of control plane %s (%" PRIu64 " KiB, revision %" PRId64
                      ") to %s. Keep it "
                      "as you keep its Secrets",
@@ -362,7 +370,7 @@ static void tell(job_t *self, const json_t *header, const kfx_restored_t *done)
 {
     kfx_out_t *out = &self->cli->out;
     const char *uid = kfx_json_str(self->object, "metadata", "uid"), *from = kfx_json_str(header, "uid");
-    kfx_out_step(out, self->start,
+    kfx_out_step(out, kfx_now_ms() - self->start,
                  "Control plane %s holds the %" PRIu64 " keys of the backup, and goes on at revision "
                  "%" PRId64,
                  self->name, done->sum.records, done->revision);
@@ -385,8 +393,10 @@ static int restore(job_t *self, FILE *file, const json_t *header, kfx_error_t *e
     if (confirm(self->cli, self->name, err) != 0 || open_database(self, err) != 0)
         return -1;
     kfx_restored_t done;
-    if (kfx_backup_load(self->pg, file, end_servers, self, &done, err) != 0)
+    if (kfx_backup_load(self->pg, file, end_servers, self, &done, err) != 0) {
+        explain(self, err);
         return kfx_error_wrap(err, "restore of control plane %s", self->name);
+    }
     if (await_server(self, err) != 0)
         return -1;
     tell(self, header, &done);

@@ -20,7 +20,7 @@
 #define PROTOCOL "v4.channel.k8s.io"
 #define ANSWER_LIMIT_MS 8000
 #define HEAD_MAX 16384
-#define PENDING_MAX (4u << 20) /* bytes that wait for one side, over which the other is not read */
+#define PENDING_MAX (256u << 10) /* bytes that wait for one side, over which the other is not read */
 #define CHUNK 16384
 #define CHANNEL_DATA 0
 #define CHANNEL_ERROR 1
@@ -45,6 +45,8 @@ typedef struct {
     char errbuf[CURL_ERROR_SIZE];
     char *pod;
     kfx_buf_t in, to_remote, to_local;
+    char sending[CHUNK]; /* of to_remote: what was offered once must be offered again as it is (SSL_write(3)) */
+    size_t sending_len;
     bool greeted[2]; /* the first message of each channel has been seen */
     bool local_ended;
 } link_t;
@@ -322,10 +324,18 @@ static int read_local(link_t *self, kfx_error_t *err)
 static int write_remote(link_t *self, kfx_error_t *err)
 {
     size_t sent = 0;
-    CURLcode rc = curl_easy_send(self->easy, self->to_remote.data, self->to_remote.len, &sent);
-    if (rc != CURLE_OK && rc != CURLE_AGAIN)
+    if (self->sending_len == 0) {
+        self->sending_len = self->to_remote.len < CHUNK ? self->to_remote.len : CHUNK;
+        memcpy(self->sending, self->to_remote.data, self->sending_len);
+        kfx_buf_drop(&self->to_remote, self->sending_len);
+    }
+    CURLcode rc = curl_easy_send(self->easy, self->sending, self->sending_len, &sent);
+    if (rc == CURLE_AGAIN)
+        return 0;
+    if (rc != CURLE_OK)
         return kfx_error_set(err, KFX_E_UNAVAILABLE, "the connection to the pod ended: %s", curl_easy_strerror(rc));
-    kfx_buf_drop(&self->to_remote, sent);
+    self->sending_len -= sent;
+    memmove(self->sending, self->sending + sent, self->sending_len);
     return 0;
 }
 
@@ -349,8 +359,8 @@ static int pump(link_t *self, kfx_error_t *err)
             {.socket = zsock_resolve(self->pipe), .events = ZMQ_POLLIN}, {.fd = self->local}, {.fd = self->remote}};
         items[1].events =
             (short)((self->to_remote.len < PENDING_MAX ? ZMQ_POLLIN : 0) | (self->to_local.len ? ZMQ_POLLOUT : 0));
-        items[2].events =
-            (short)((self->to_local.len < PENDING_MAX ? ZMQ_POLLIN : 0) | (self->to_remote.len ? ZMQ_POLLOUT : 0));
+        bool more = self->sending_len > 0 || self->to_remote.len > 0;
+        items[2].events = (short)((self->to_local.len < PENDING_MAX ? ZMQ_POLLIN : 0) | (more ? ZMQ_POLLOUT : 0));
         if (zmq_poll(items, KFX_COUNT(items), -1) < 0 && errno != EINTR)
             return kfx_error_set(err, KFX_E_INTERNAL, "poll: %s", strerror(errno));
         if (items[0].revents)
@@ -361,7 +371,7 @@ static int pump(link_t *self, kfx_error_t *err)
             rc = write_local(self);
         if (rc == 0)
             rc = read_remote(self, err); /* whatever poll says: TLS may hold decrypted bytes back */
-        if (rc == 0 && self->to_remote.len)
+        if (rc == 0 && (self->sending_len > 0 || self->to_remote.len > 0))
             rc = write_remote(self, err);
     }
     return rc;
@@ -393,7 +403,7 @@ static bool serve(kfx_forward_t *owner, zsock_t *pipe, int local)
                    .remote = CURL_SOCKET_BAD,
                    .in = KFX_BUF_INIT(2 * KFX_WS_FRAME_MAX),
                    .to_remote = KFX_BUF_INIT(2 * PENDING_MAX),
-                   .to_local = KFX_BUF_INIT(2 * PENDING_MAX)};
+                   .to_local = KFX_BUF_INIT(PENDING_MAX + 2 * KFX_WS_FRAME_MAX)};
     kfx_error_t err = KFX_ERROR_INIT;
     self.pod = find_pod(owner, &err);
     int rc = self.pod ? 0 : -1;

@@ -36,8 +36,9 @@ def take_frame(data):
     if len(data) < at + 4 + size:
         return None
     mask = data[at:at + 4]
-    body = bytes(b ^ mask[i % 4] for i, b in enumerate(data[at + 4:at + 4 + size]))
-    return data[0] & 0x0F, body, data[at + 4 + size:]
+    masks = (mask * (size // 4 + 1))[:size]
+    body = int.from_bytes(data[at + 4:at + 4 + size], "big") ^ int.from_bytes(masks, "big")
+    return data[0] & 0x0F, body.to_bytes(size, "big"), data[at + 4 + size:]
 
 
 def handshake(handler):
@@ -56,6 +57,7 @@ def relay(handler, port, target):
     handler.close_connection = True
     handshake(handler)
     client = handler.connection
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 32768)  # so that the client has to wait with what it sends
     number = struct.pack("<H", port)
     client.sendall(frame(2, b"\0" + number) + frame(2, b"\1" + number))
     client.sendall(frame(9, b"are you there"))

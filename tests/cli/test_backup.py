@@ -79,7 +79,7 @@ class Backup(Case):
         return self.postgres.sql(text, name, PASSWORD, name)
 
     def backup(self):
-        self.sql("a", FILL.format(kind="things", count=400))
+        self.sql("a", FILL.format(kind="things", count=2000))  # more than sockets hold
         self.sql("b", FILL.format(kind="others", count=3))
         return self.kflex("backup", "a", "-o", self.file)
 
@@ -100,15 +100,15 @@ class Backup(Case):
 
     def test_into_another(self):
         done = self.backup()
-        self.assertIn("400 keys of control plane a", done.stdout)
+        self.assertIn("2000 keys of control plane a", done.stdout)
         self.assertEqual(os.stat(self.file).st_mode & 0o777, 0o600)
         self.assertNotIn(PASSWORD, done.stdout + done.stderr)
         self.exchange("b")
         done = self.kflex("restore", self.file, "b", "--force")
         self.assertIn("lock timeout", self.seen)  # whoever came while the pods ended had to wait
-        self.assertIn("Control plane b holds the 400 keys", done.stdout)
+        self.assertIn("Control plane b holds the 2000 keys", done.stdout)
         self.assertEqual(self.sql("b", STATE), self.sql("a", STATE))
-        self.assertEqual(len(self.sql("b", STATE)), 400)
+        self.assertEqual(len(self.sql("b", STATE)), 2000)
         deleted = [r for r in self.api.requests if r[0] == "DELETE"]
         self.assertEqual([r[1] for r in deleted], [f"{NAMESPACES}/b-system/pods/kube-apiserver-1"])
         self.assertEqual(deleted[0][2]["preconditions"]["uid"], "uid-kube-apiserver-1")
@@ -128,7 +128,7 @@ class Backup(Case):
         self.backup()
         done = self.kflex("restore", "--check", self.file)
         self.assertIn("control plane a at", done.stdout)
-        self.assertIn("400 keys", done.stdout)
+        self.assertIn("2000 keys", done.stdout)
         with open(self.file, "r+b") as f:
             f.seek(-40000, os.SEEK_END)
             f.write(b"?")
