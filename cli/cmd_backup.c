@@ -76,7 +76,7 @@ static char *secret_text(const json_t *secret, const char *key)
 static bool is_service(const char *host, char service[KFX_NAME_SIZE], char ns[KFX_NAME_SIZE])
 {
     char zone[64] = "";
-    if (strlen(host) >= KFX_NAME_SIZE || sscanf(host, "%[^.].%[^.].%63s", service, ns, zone) != 3)
+    if (strlen(host) >= KFX_NAME_SIZE || sscanf(host, "%255[^.].%255[^.].%63s", service, ns, zone) != 3)
         return false;
     return strcmp(zone, "svc") == 0 || strncmp(zone, "svc.", 4) == 0;
 }
