@@ -146,12 +146,13 @@ class Api:
 
     # ---- the operator ----
 
-    def condition(self, plane, kind, status, reason, message=""):
+    def condition(self, plane, kind, status, reason, message="", told=True):
         conditions = plane.setdefault("status", {}).setdefault("conditions", [])
         conditions[:] = [c for c in conditions if c["type"] != kind]
         conditions.append({"type": kind, "status": status, "reason": reason, "message": message,
                            "lastTransitionTime": TIME, "lastUpdateTime": TIME})
-        self.store.put(PLANES, plane)
+        if told:
+            self.store.put(PLANES, plane)
 
     def add_plane(self, name, kind="k8s", **status):
         plane = {"apiVersion": f"{GROUP}/v1alpha1", "kind": "ControlPlane",
@@ -207,7 +208,7 @@ class Api:
         plane["status"]["secretRef"] = {"namespace": f"{name}-system", "name": "admin-kubeconfig", "key": "kubeconfig",
                                         "inClusterKey": "kubeconfig-incluster"}
         if self.hooks:
-            self.condition(plane, "HooksApplied", *self.hooks)
+            self.condition(plane, "HooksApplied", *self.hooks, told=False)  # one write says both
         self.condition(plane, "Ready", "True", "Available")
 
     def on_create(self, plane):
