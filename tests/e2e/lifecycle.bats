@@ -57,6 +57,37 @@ setup() { load lib.bash; }
   [ -z "$(databases_of "$uid")" ]
 }
 
+@test "planes deleted at any moment of their making go, and leave nothing" {
+  local name uids=() names=(any1 any2 any3 any4)
+  for name in "${names[@]}"; do
+    plane_apply "$name"
+    uids+=("$(plane_uid "$name")")
+    sleep "$((RANDOM % 2)).$((RANDOM % 10))" # the moment is what is tried
+    hk delete controlplane "$name" --wait=false
+  done
+  hk wait --for=delete "${names[@]/#/controlplane/}" "${names[@]/%/-system}" --timeout="$GONE_TIMEOUT" 2>/dev/null || true
+  for name in "${names[@]}"; do
+    hk wait --for=delete "controlplane/$name" "namespace/$name-system" --timeout="$GONE_TIMEOUT"
+    [ -z "$(hk get clusterroles,clusterrolebindings -l "kflex.kubestellar.org/controlplane=$name" -o name)" ]
+  done
+  for name in "${uids[@]}"; do
+    [ -z "$(databases_of "$name")$(roles_of "$name")" ]
+  done
+}
+
+@test "a plane whose database and roles are gone can be deleted" {
+  plane_apply robbed
+  uid=$(plane_uid robbed)
+  await_reason robbed StorageReady DatabaseReady
+  database=$(databases_of "$uid")
+  roles=$(roles_of "$uid")
+  sql "drop database \"$database\" with (force)"
+  for role in $roles; do sql "drop role \"$role\""; done
+  hk delete controlplane robbed --wait=false
+  hk wait --for=delete controlplane/robbed namespace/robbed-system --timeout="$GONE_TIMEOUT"
+  [ -z "$(databases_of "$uid")$(roles_of "$uid")" ]
+}
+
 @test "a type that there is not is refused by the API" {
   run plane_apply unknown martian
   [ "$status" -ne 0 ]
