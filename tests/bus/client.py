@@ -1,348 +1,542 @@
-"""A second implementation of the bus protocol, from docs/protocol.md: both client roles, for tests. It shares nothing with the C
-one, so that each finds the other's mistakes and the page's gaps. pyzmq and msgpack."""
+"""Watcher and worker of the bus protocol, for tests. Written from docs/protocol.md alone: it shares nothing with the C
+implementation, so what the two understand of each other stands on the page. "§" are sections of that page."""
+import collections
+import os
 import queue
 import random
+import socket
 import threading
 import time
 
 import msgpack
 import zmq
 
-HELLO, WELCOME, PING, PONG, SYNC, EVENT, TASK, CANCEL, DONE, STATUS, ACK, BYE, ERROR = range(1, 14)
-OK, WAITING, RETRY, GONE, DOWN = range(1, 6)
-UP, TARGET_DOWN, NO_WORKER, BEGIN, END = range(1, 6)
-INVALID, NOT_FOUND, CONFLICT, FORBIDDEN, UNAUTHORIZED, BUSY, FENCED, PROTOCOL = 1, 2, 4, 5, 6, 8, 11, 13
 MAGIC = b"KFX/1"
-PING_S, SILENCE_S, WELCOME_S, RESEND_S, GRACE_S = 0.5, 2.5, 3.0, 5.0, 2.0
+HELLO, WELCOME, PING, PONG, SYNC, EVENT, TASK, CANCEL, DONE, STATUS, ACK, BYE, ERROR = range(1, 14)
+OK, WAITING, RETRY, GONE, DOWN = range(1, 6)  # outcome
+UP, TARGET_DOWN, NO_WORKER, BEGIN, END = range(1, 6)  # state
+INVALID, NOT_FOUND, CONFLICT, FORBIDDEN, UNAUTHORIZED, BUSY, FENCED, PROTOCOL = 1, 2, 4, 5, 6, 8, 11, 13
+
+TEXTS = {"service": 47, "key": 255, "uid": 63, "sender": 63, "role": 47, "text": 255}
+NUMBERS = {"gen": (-1 << 63, (1 << 63) - 1), "outcome": (0, 5), "state": (0, 5)}
+NUMBERS |= {name: (0, (1 << 64) - 1) for name in ("epoch", "seq", "lease", "task")}
+NUMBERS |= {name: (0, (1 << 32) - 1) for name in ("lease_ms", "attempt", "retry_ms", "credit", "window", "rev", "vmin", "vmax", "code")}
+FLAGS = {"deleting", "running", "renew"}
+KNOWN = {*TEXTS, *NUMBERS, *FLAGS}
+
+# Seconds, all of §1 and §4
+PING_EVERY, GREETING_LASTS, PONG_LASTS, GRACE, DONE_EVERY, KEYS_EVERY = 0.5, 3, 2.5, 2, 5, 10
+BACKOFF_FIRST, BACKOFF_LAST = 0.1, 2
+FRAME_MAX = 65536
 
 
 def now():
-    return time.clock_gettime(time.CLOCK_BOOTTIME)
+    return time.clock_gettime(time.CLOCK_BOOTTIME)  # a lease ends in suspend as well
 
 
-def pack(fields):
-    """Fields that are zero, empty or false are left out."""
-    return msgpack.packb({name: value for name, value in fields.items() if value})
+# --- Frames (§2) ---
+
+class Malformed(Exception):
+    pass
 
 
-def unpack(data):
-    return msgpack.unpackb(data) if data else {}
+def message(kind, envelope, payload=None):
+    """The four frames of a message."""
+    kept = {name: value for name, value in envelope.items() if value}
+    return [MAGIC, bytes([kind]), pack(kept), pack(payload) if payload else b""]
 
 
-def message(kind, fields, payload=None):
-    return [MAGIC, bytes([kind]), pack(fields), pack(payload) if payload else b""]
+def pack(value):
+    return msgpack.packb(value, unicode_errors="replace")
 
+
+def sound(value, depth=1):
+    """Whether a decoded value has the shape that §2 asks of any field, known or not."""
+    if isinstance(value, dict):
+        value = [*value.keys(), *value.values()]
+    if isinstance(value, list) and value:
+        return depth <= 6 and all(sound(item, depth + 1) for item in value)
+    return not isinstance(value, (msgpack.ExtType, msgpack.Timestamp))
+
+
+def unpack(raw):
+    """The map of an envelope, a payload or a tap's meta."""
+    try:
+        value = msgpack.unpackb(raw, strict_map_key=False, unicode_errors="surrogateescape")  # unknown texts may be no UTF-8
+    except (ValueError, TypeError, msgpack.exceptions.UnpackException) as error:
+        raise Malformed(str(error)) from error
+    if not isinstance(value, dict) or not sound(value):
+        raise Malformed("not a sound map")
+    return value
+
+
+def is_text(value, most):
+    try:
+        return isinstance(value, str) and "\0" not in value and len(value.encode()) <= most
+    except UnicodeEncodeError:
+        return False
+
+
+def fits(name, value):
+    if name in TEXTS:
+        return is_text(value, TEXTS[name])
+    if name in NUMBERS:
+        low, high = NUMBERS[name]
+        return type(value) is int and low <= value <= high  # a bool is an int to isinstance
+    if name in FLAGS:
+        return isinstance(value, bool)
+    if name == "must":
+        return isinstance(value, list) and len(value) <= 32 and all(isinstance(item, str) and item in KNOWN for item in value)
+    return True
+
+
+def decode(frames):
+    """(kind, envelope, payload as it came) of a message; what the envelope leaves out reads as 0, "" or False."""
+    if len(frames) != 4 or frames[0] != MAGIC or len(frames[1]) != 1:
+        raise Malformed("frames")
+    envelope = unpack(frames[2])
+    for name, value in envelope.items():
+        if not fits(name, value):
+            raise Malformed(name)
+    whole = dict.fromkeys(TEXTS, "") | dict.fromkeys(NUMBERS, 0) | dict.fromkeys(FLAGS, False) | envelope
+    return frames[1][0], whole, frames[3]
+
+
+def maps_of(payload, name):
+    """An array of maps in a payload."""
+    value = unpack(payload).get(name, []) if payload else []
+    if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
+        raise Malformed(name)
+    return value
+
+
+def part(envelope, *names):
+    return {name: envelope[name] for name in names}
+
+
+# --- Sockets and keys (§1) ---
 
 def keys_from(folder):
+    """(public, secret, server) of a role's folder. ValueError while it is being written, OSError while it is not there."""
     found = []
     for name in ("public.key", "secret.key", "server.key"):
-        with open(f"{folder}/{name}", "rb") as file:
+        with open(os.path.join(folder, name), "rb") as file:
             found.append(file.read().strip())
-    return found
+    if any(len(key) != 40 for key in found) or zmq.curve_public(found[1]) != found[0]:
+        raise ValueError(f"{folder}: not a pair of keys")
+    return tuple(found)
 
 
 def dealer(endpoint, keys=None, kind=zmq.DEALER):
     sock = zmq.Context.instance().socket(kind)
     sock.linger = 0
-    sock.maxmsgsize = 65536
+    sock.sndhwm = 0  # a send never waits; window, credit and the wait for PONG bound what lies here
+    if kind == zmq.DEALER:
+        sock.maxmsgsize = FRAME_MAX
     if keys:
         sock.curve_publickey, sock.curve_secretkey, sock.curve_serverkey = keys
     sock.connect(endpoint)
     return sock
 
 
-class Session(threading.Thread):
-    """AWAY, GREETING, UP, in a thread of its own. What happens is put into `facts`; others say what to do by `do`."""
-    role = service = ""
+# --- Sessions (§4) ---
 
-    def __init__(self, endpoint, name, keys_dir=None):
-        super().__init__(daemon=True)
-        self.endpoint, self.name_, self.keys_dir = endpoint, name, keys_dir
-        self.facts, self.orders = queue.Queue(), queue.Queue()
-        self.lease = self.seq = self.hello_seq = 0
-        self.lease_until = 0.0
-        self.state, self.sock = "AWAY", None
-        self.retry_at, self.attempts = now(), 0
-        self.hello_at = self.heard_at = self.ping_at = 0.0
-        self.pings = {}
-        self.renewed_at = 0.0
+class Client:
+    """One session at a time, kept by a thread that alone touches the socket. What happens is told as facts, tuples that begin
+    with a word; expect() waits for them."""
+
+    def __init__(self, endpoint, role, service, keys_dir, name):
+        self.endpoint, self.role, self.service, self.name = endpoint, role, service, name
+        self.folder = os.path.join(keys_dir, "kubeflex-bus-" + role.replace(":", "-")) if keys_dir else None
+        self.keys, self.keys_again = None, 0  # when they may be read again
+        self.state = "AWAY"
+        self.sock = None
+        self.lease, self.lease_end = 0, None
+        self.seq, self.hello_seq, self.hello_sent = 0, 0, 0
+        self.pings = {}  # seq: when it was sent
+        self.attempt_at, self.backoff = 0, BACKOFF_FIRST
+        self.heard = self.pinged = 0
+        self.facts, self.calls = queue.Queue(), queue.Queue()
         self.ended = False
-        self.start()
+        self.wake_read, self.wake_write = socket.socketpair()
+        for end in (self.wake_read, self.wake_write):
+            end.setblocking(False)
+        self.thread = threading.Thread(target=self._run, daemon=True)
 
-    # what others call
-    def expect(self, *start, timeout=15):
-        """The next fact that begins so; those before it are dropped."""
-        deadline = time.monotonic() + timeout
-        seen = []
-        while True:
+    # For tests
+
+    def expect(self, *fact, timeout=30):
+        """The next fact that begins like this; those before it are dropped."""
+        end, seen = now() + timeout, []
+        while (left := end - now()) > 0:
             try:
-                fact = self.facts.get(timeout=max(0, deadline - time.monotonic()))
+                got = self.facts.get(timeout=left)
             except queue.Empty:
-                raise AssertionError(f"no {start} within {timeout} s, only {seen}") from None
-            if fact[:len(start)] == start:
-                return fact
-            seen.append(fact)
-
-    def do(self, function, *args):
-        self.orders.put((function, args))
+                break
+            if got[:len(fact)] == fact:
+                return got
+            seen.append(got)
+        raise AssertionError(f"{self.name}: no {fact} within {timeout} s, but {seen[-20:]}")
 
     def close(self, bye=False):
-        self.do(self._close, bye)
-        self.join(10)
+        if self.thread.is_alive():
+            self._call(self._end, bye)
+            self.thread.join(timeout=10)
 
-    # the thread
-    def tell(self, *fact):
+    # The thread
+
+    def _call(self, function, *arguments):
+        self.calls.put((function, arguments))
+        try:
+            self.wake_write.send(b"x")
+        except BlockingIOError:
+            pass  # enough of them wait there
+
+    def _run(self):
+        while not self.ended:
+            poller = zmq.Poller()
+            poller.register(self.wake_read, zmq.POLLIN)
+            if self.sock:
+                poller.register(self.sock, zmq.POLLIN)
+            poller.poll(20)
+            self._tick()
+            self._receive()
+            self._run_calls()
+
+    def _run_calls(self):
+        try:
+            self.wake_read.recv(65536)
+        except BlockingIOError:
+            return
+        while not self.calls.empty():
+            function, arguments = self.calls.get()
+            function(*arguments)
+
+    def _receive(self):
+        while self.sock:
+            try:
+                kind, envelope, payload = decode(self.sock.recv_multipart(zmq.NOBLOCK))
+            except zmq.Again:
+                return
+            except Malformed as error:
+                self._tell("MALFORMED", str(error))
+                continue
+            self._handle(kind, envelope, payload)
+
+    def _tell(self, *fact):
         self.facts.put(fact)
 
-    def send(self, kind, payload=None, **fields):
-        if self.sock:
-            fields = {"sender": self.name_, "lease": self.lease, **fields}
-            self.sock.send_multipart(message(kind, fields, payload))
+    def _send(self, kind, envelope, payload=None):
+        self.sock.send_multipart(message(kind, {"sender": self.name, "lease": self.lease, **envelope}, payload), zmq.NOBLOCK)
 
-    def hello_fields(self):
+    def _end(self, bye=False):
+        if self.sock:
+            if bye and self.state == "UP":
+                self._send(BYE, {})
+            self.sock.close(linger=1000 if bye else 0)
+        self.sock, self.ended = None, True
+
+    # The session's states
+
+    def _tick(self):
+        time_now = now()
+        if self.state == "AWAY" and time_now >= self.attempt_at:
+            self._attempt()
+        elif self.state == "GREETING" and time_now >= self.hello_sent + GREETING_LASTS:
+            self._away()
+        elif self.state == "UP" and time_now >= self.heard + PONG_LASTS:
+            self._away()
+        elif self.state == "UP" and time_now >= self.pinged + PING_EVERY:
+            self._ping()
+
+    def _away(self, at_once=False):
+        self.sock.close(linger=0)
+        self.sock, self.state = None, "AWAY"
+        self._tell("AWAY")
+        self.attempt_at = now() + (0 if at_once else self.backoff * random.uniform(0.5, 1))
+        self.backoff = min(2 * self.backoff, BACKOFF_LAST)
+
+    def _attempt(self):
+        if self.folder:
+            self._read_keys()
+            if not self.keys:
+                self.attempt_at = now() + BACKOFF_FIRST
+                return
+        self.sock = dealer(self.endpoint, self.keys)
+        self._greet()
+
+    def _read_keys(self):
+        """Whether other keys were read. The first good read does not count for the ten seconds."""
+        if now() < self.keys_again:
+            return False
+        try:
+            keys = keys_from(self.folder)
+        except (OSError, ValueError):
+            return False
+        self.keys_again = now() + KEYS_EVERY if self.keys else 0
+        other, self.keys = keys != self.keys, keys
+        return other
+
+    def _greet(self):
+        self.state, self.pings = "GREETING", {}
+        self.seq += 1
+        self.hello_seq, self.hello_sent = self.seq, now()
+        self._send(HELLO, {"role": self.role, "service": self.service, "seq": self.seq, "vmin": 1, "vmax": 1, **self._hello()})
+
+    def _ping(self):
+        if self.state == "UP":
+            self.seq += 1
+            self.pinged = self.pings[self.seq] = now()
+            self._send(PING, {"seq": self.seq, **self._load()})
+
+    def _handle(self, kind, envelope, payload):
+        """A message is handled in the state in which it comes; what is not for it is dropped."""
+        if self.state == "GREETING":
+            if kind == WELCOME and envelope["seq"] == self.hello_seq:
+                self._welcome(envelope)
+            elif kind == ERROR and envelope["code"] == CONFLICT:
+                self._error(envelope)
+        elif kind == PONG:
+            self._pong(envelope)
+        elif kind == ERROR and envelope["code"] == UNAUTHORIZED:
+            self._greet()
+        elif kind == ERROR:
+            self._error(envelope)
+        else:
+            self._session(kind, envelope, payload)
+
+    def _welcome(self, envelope):
+        self._before_session()
+        self.lease, self.lease_end = envelope["lease"], self.hello_sent + envelope["lease_ms"] / 1000
+        self.heard = self.pinged = now()
+        self.state, self.backoff = "UP", BACKOFF_FIRST
+        self._tell("CONNECTED")
+        self._begin_session(envelope)
+        self._ping()  # WELCOME may have come late
+
+    def _pong(self, envelope):
+        sent = self.pings.get(envelope["seq"])
+        if sent is None:
+            return
+        self.pings = {seq: at for seq, at in self.pings.items() if seq > envelope["seq"]}
+        self.heard, self.lease_end = now(), sent + envelope["lease_ms"] / 1000
+        if envelope["renew"] and self.folder and self._read_keys():
+            self._tell("RENEW")
+            self._away(at_once=True)
+
+    # What the roles differ in
+
+    def _hello(self):
+        """Further fields of HELLO."""
         return {}
 
-    def ping_fields(self):
+    def _load(self):
+        """Further fields of PING."""
         return {}
 
-    def hello(self):
-        self.seq += 1
-        self.hello_seq, self.hello_at, self.state = self.seq, now(), "GREETING"
-        self.send(HELLO, role=self.role, service=self.service, seq=self.seq, vmin=1, vmax=1, **self.hello_fields())
-
-    def ping(self):
-        self.seq += 1
-        self.pings[self.seq] = self.ping_at = now()
-        self.send(PING, seq=self.seq, **self.ping_fields())
-
-    def keys(self):
-        return keys_from(f"{self.keys_dir}/kubeflex-bus-{self.role.replace(':', '-')}") if self.keys_dir else None
-
-    def connect(self):
-        self.sock = dealer(self.endpoint, self.keys())
-        self.hello()
-
-    def away(self, pause):
-        was_up, self.state = self.state == "UP", "AWAY"
-        if self.sock:
-            self.sock.close()
-        self.sock = None
-        self.retry_at = now() + pause
-        if was_up:
-            self.tell("DISCONNECTED")
-            self.on_down()
-
-    def give_up(self):
-        self.away(min(2.0, 0.1 * 2 ** self.attempts) * random.uniform(0.5, 1))
-        self.attempts += 1
-
-    def tend(self):
-        at = now()
-        if self.state == "AWAY" and at >= self.retry_at:
-            self.connect()
-        elif self.state == "GREETING" and at - self.hello_at > WELCOME_S:
-            self.give_up()
-        elif self.state == "HELLO AGAIN" and at >= self.retry_at:
-            self.hello()
-        elif self.state == "UP" and at - self.heard_at > SILENCE_S:
-            self.give_up()
-        elif self.state == "UP" and at - self.ping_at >= PING_S:
-            self.ping()
-        self.on_tend(at)
-
-    def run(self):
-        while not self.ended:
-            while not self.orders.empty():
-                function, args = self.orders.get()
-                function(*args)
-            if self.ended:
-                break
-            self.tend()
-            if self.sock and self.sock.poll(20):
-                self.take(self.sock.recv_multipart())
-            elif not self.sock:
-                time.sleep(0.02)
-
-    def take(self, frames):
-        magic, kind, envelope, payload = frames
-        assert magic == MAGIC and len(kind) == 1
-        kind, env = kind[0], unpack(envelope)
-        if kind == WELCOME and self.state == "GREETING" and env.get("seq") == self.hello_seq:
-            self.state, self.attempts = "UP", 0
-            self.on_lease_lost_maybe()
-            self.lease, self.heard_at, self.ping_at = env["lease"], now(), now()
-            self.lease_until = self.hello_at + env["lease_ms"] / 1000
-            self.pings = {}
-            self.on_up(env)
-            self.tell("CONNECTED")
-        elif kind == PONG and self.state == "UP" and env.get("lease") == self.lease and env.get("seq") in self.pings:
-            self.heard_at = now()
-            self.lease_until = self.pings.pop(env["seq"]) + env["lease_ms"] / 1000
-            if env.get("renew") and now() - self.renewed_at > 1:
-                self.renewed_at = now()
-                self.tell("RENEW")
-                self.away(0)
-        elif kind == ERROR and env.get("code") == UNAUTHORIZED:
-            self.tell("UNAUTHORIZED")
-            if self.state == "UP":
-                self.state, self.retry_at = "HELLO AGAIN", now() + 0.1
-                self.on_down()
-        elif self.state == "UP" or kind == ERROR:
-            self.on_message(kind, env, unpack(payload))
-
-    def _close(self, bye):
-        if bye and self.sock:
-            self.sock.linger = 1000
-            self.send(BYE)
-        if self.sock:
-            self.sock.close()
-        self.ended = True
-
-    def on_up(self, welcome):
+    def _before_session(self):
         pass
 
-    def on_down(self):
-        pass
-
-    def on_lease_lost_maybe(self):
-        pass
-
-    def on_tend(self, at):
-        pass
-
-    def on_message(self, kind, env, payload):
+    def _begin_session(self, welcome):
         raise NotImplementedError
 
+    def _session(self, kind, envelope, payload):
+        raise NotImplementedError
 
-class Worker(Session):
-    """Runs a task until finish() says how it ended. Facts: TASK key uid seq attempt, CANCEL key, CONFIRMED key, FENCED key."""
-
-    def __init__(self, endpoint, role="reconciler:k8s", service="reconcile.k8s", name="py-worker", credit=4, revision=1,
-                 keys_dir=None):
-        self.role, self.service = role, service
-        self.credit, self.revision, self.target = credit, revision, UP
-        self.tasks = {}  # task -> [env, digest, done or None, sent_at]
-        super().__init__(endpoint, name, keys_dir)
-
-    def hello_fields(self):
-        return {"credit": self.credit, "state": self.target, "rev": self.revision}
-
-    def ping_fields(self):
-        return {"credit": self.credit, "state": self.target}
-
-    def on_lease_lost_maybe(self):
-        if now() > self.lease_until + GRACE_S:
-            self.tasks.clear()
-
-    def on_up(self, welcome):
-        for task, (env, *_) in self.tasks.items():
-            about = {name: env.get(name) for name in ("key", "uid", "gen", "epoch", "seq", "attempt", "deleting")}
-            self.send(EVENT, task=task, running=True, **about)
-        self.send(SYNC, state=END)
-        for task in self.tasks:
-            self.send_done(task)
-
-    def send_done(self, task):
-        env, _, done, _ = self.tasks[task]
-        if done:
-            self.tasks[task][3] = now()
-            about = {name: env.get(name) for name in ("service", "key", "uid", "gen", "epoch", "seq")}
-            outcome, retry_ms, result = done
-            self.send(DONE, result, task=task, outcome=outcome, retry_ms=retry_ms, **about)
-
-    def on_tend(self, at):
-        for task, (_, _, done, sent_at) in list(self.tasks.items()):
-            if done and self.state == "UP" and at - sent_at > RESEND_S:
-                self.send_done(task)
-
-    def _finish(self, key, outcome, retry_ms, result):
-        for task, (env, _, done, _) in self.tasks.items():
-            if env["key"] == key and not done:
-                self.tasks[task][2] = (outcome, retry_ms, result)
-                if self.state == "UP":
-                    self.send_done(task)
-                return
-        self.tell("NO SUCH TASK", key)
-
-    def finish(self, key, outcome=OK, retry_ms=0, message="done"):
-        status = "True" if outcome == OK else "False"
-        result = {"conditions": [{"type": "Synced", "status": status, "reason": "Py", "message": message}]}
-        self.do(self._finish, key, outcome, retry_ms, result)
-
-    def set_credit(self, credit, target=UP):
-        def change():
-            self.credit, self.target = credit, target
-            self.ping()
-        self.do(change)
-
-    def on_message(self, kind, env, payload):
-        task = env.get("task", 0)
-        if kind == TASK and task not in self.tasks:
-            self.tasks[task] = [env, payload, None, 0]
-            self.tell("TASK", env["key"], env["uid"], env["seq"], env.get("attempt", 0), len(payload.get("children", [])))
-        elif kind == CANCEL and task in self.tasks:
-            self.tell("CANCEL", env["key"])
-        elif kind == ACK and task in self.tasks:
-            del self.tasks[task]
-            self.tell("CONFIRMED", env["key"])
-        elif kind == ERROR:
-            self.tell("ERROR", env["code"], env.get("key", ""))
-            if env["code"] == FENCED:
-                self.tasks.pop(task, None)
+    def _error(self, envelope):
+        self._tell("ERROR", envelope["code"], envelope["text"])
 
 
-class Watcher(Session):
-    """Keeps the window. Facts: DONE service key uid seq outcome message, STATE service state, STALE epoch, ERROR code key."""
-    role = "watcher"
+# --- The watcher (§5) ---
 
-    def __init__(self, endpoint, epoch=1, name="py-watcher", keys_dir=None, acks=True, snapshot=()):
-        self.epoch, self.acks, self.snapshot = epoch, acks, snapshot
-        self.window = self.unacked = 0
-        self.waiting = []
-        super().__init__(endpoint, name, keys_dir)
+class Watcher(Client):
+    """Facts: CONNECTED, AWAY, RENEW, (STATE, service, state), (DONE, service, key, uid, gen, outcome, message),
+    (PROGRESS, service, key, uid, gen, text), (STALE, epoch), (ERROR, code, text).
+    snapshot: envelopes of EVENTs that every session begins with, beside those sent since; None: no snapshot, so nothing is swept."""
 
-    def hello_fields(self):
+    def __init__(self, endpoint, keys_dir=None, epoch=1, name="py-watcher", snapshot=(), acks=True):
+        super().__init__(endpoint, "watcher", "", keys_dir, name)
+        self.epoch, self.acks = epoch, acks
+        self.sweeps = snapshot is not None
+        self.known = {(event["service"], event["key"]): (event, self._digest(event["service"])) for event in snapshot or ()}
+        self.window, self.waiting, self.unacked = 0, collections.deque(), set()
+        self.thread.start()
+
+    def event(self, key, seq, service="reconcile.k8s", uid="u1", deleting=False, children=()):
+        event = {"service": service, "key": key, "uid": uid, "gen": seq, "seq": seq, "deleting": deleting}
+        self._call(self._event, event, self._digest(service, deleting, children))
+
+    @staticmethod
+    def _digest(service, deleting=False, children=()):
+        digest = {"type": service.removeprefix("reconcile."), "deleting": deleting, "children": [{"k": k, "n": n} for k, n in children]}
+        return {name: value for name, value in digest.items() if value}
+
+    def _event(self, event, digest):
+        self.known[event["service"], event["key"]] = event, digest
+        if self.state == "UP":  # else the next session's snapshot has it
+            self.waiting.append((EVENT, event, digest))
+            self._pump()
+
+    def _pump(self):
+        """Sends in order what the window has room for. A SYNC takes no room, yet must not overtake its EVENTs."""
+        while self.waiting and (self.waiting[0][0] == SYNC or len(self.unacked) < self.window):
+            kind, envelope, digest = self.waiting.popleft()
+            if kind == EVENT:
+                self.unacked.add((envelope["service"], envelope["key"], envelope["seq"]))
+            self._send(kind, {**envelope, "epoch": self.epoch}, digest)
+
+    def _hello(self):
         return {"epoch": self.epoch}
 
-    def on_up(self, welcome):
-        self.window, self.unacked, self.waiting = welcome["window"], 0, []
-        if self.snapshot is not None:
-            self.waiting = [(SYNC, {"state": BEGIN, "epoch": self.epoch}, None)]
-            self.waiting += [(EVENT, {"epoch": self.epoch, **env}, {"type": "k8s"}) for env in self.snapshot]
-            self.waiting.append((SYNC, {"state": END, "epoch": self.epoch}, None))
-            self.flush()
+    def _begin_session(self, welcome):
+        self.window, self.unacked = welcome["window"], set()
+        snapshot = [(EVENT, *event) for event in self.known.values()]
+        if self.sweeps:
+            snapshot = [(SYNC, {"state": BEGIN}, None), *snapshot, (SYNC, {"state": END}, None)]
+        self.waiting = collections.deque(snapshot)
+        self._pump()
 
-    def flush(self):
-        while self.state == "UP" and self.waiting and (self.waiting[0][0] == SYNC or self.unacked < self.window):
-            kind, env, payload = self.waiting.pop(0)
-            self.unacked += kind == EVENT
-            self.send(kind, payload, **env)
-
-    def event(self, key, seq, uid="u1", gen=1, service="reconcile.k8s", deleting=False, children=()):
-        env = {"service": service, "key": key, "uid": uid, "gen": gen, "seq": seq, "epoch": self.epoch, "deleting": deleting}
-        digest = {"type": "k8s", "deleting": deleting,
-                  "children": [{"k": kind, "n": name, "r": True} for kind, name in children]}
-
-        def add():
-            self.waiting.append((EVENT, env, digest))
-            self.flush()
-        self.do(add)
-
-    def on_message(self, kind, env, payload):
-        if kind == ACK or (kind == ERROR and env.get("key") and env.get("seq")):
-            self.unacked = max(0, self.unacked - 1)
-            self.flush()
-        if kind == DONE:
-            words = [c.get("message", "") for c in payload.get("conditions", [])]
-            self.tell("DONE", env["service"], env["key"], env["uid"], env["seq"], env["outcome"], *words)
-            if self.acks:
-                self.send(ACK, **{name: env.get(name) for name in ("service", "key", "uid", "gen", "epoch", "seq", "task")})
-        elif kind == STATUS and env.get("state"):
-            self.tell("STATE", env["service"], env["state"])
+    def _session(self, kind, envelope, payload):
+        if kind == ACK:
+            self._free(envelope)
+        elif kind == DONE:
+            self._done(envelope, payload)
+        elif kind == STATUS and envelope["state"]:
+            self._tell("STATE", envelope["service"], envelope["state"])
         elif kind == STATUS:
-            self.tell("PROGRESS", env["key"], env.get("text", ""))
-        elif kind == ERROR and env["code"] == CONFLICT and env.get("epoch", 0) > self.epoch:
-            self.tell("STALE", env["epoch"])
-            self._close(False)
-        elif kind == ERROR:
-            self.tell("ERROR", env["code"], env.get("key", ""))
+            self._tell("PROGRESS", *part(envelope, "service", "key", "uid", "seq", "text").values())
+
+    def _free(self, envelope):
+        self.unacked.discard((envelope["service"], envelope["key"], envelope["seq"]))
+        self._pump()
+
+    def _done(self, envelope, payload):
+        if envelope["outcome"] == GONE:
+            self.known.pop((envelope["service"], envelope["key"]), None)
+        if self.acks:
+            self._send(ACK, part(envelope, "service", "key", "uid", "gen", "epoch", "seq", "task"))
+        try:
+            conditions = maps_of(payload, "conditions")
+        except Malformed as error:  # has its ACK all the same, or it would come again for ever
+            self._tell("MALFORMED", str(error))
+            return
+        text = conditions[0].get("message", "") if conditions else ""
+        self._tell("DONE", *part(envelope, "service", "key", "uid", "seq", "outcome").values(), text)
+
+    def _error(self, envelope):
+        if envelope["code"] == CONFLICT and envelope["epoch"] > self.epoch:
+            self._tell("STALE", envelope["epoch"])
+            self._end()  # another leads
+            return
+        super()._error(envelope)
+        if envelope["key"] and envelope["seq"]:
+            self._free(envelope)
+
+
+# --- The worker (§4, §5) ---
+
+class Worker(Client):
+    """Facts: CONNECTED, AWAY, RENEW, (TASK, key, uid, gen, attempt, number of children), (CANCEL, key), (CONFIRMED, key),
+    (ERROR, code, text). Its tasks do nothing until the test says how they ended."""
+
+    def __init__(self, endpoint, keys_dir=None, name="py-worker", kind="k8s", revision=1, credit=8):
+        super().__init__(endpoint, f"reconciler:{kind}", f"reconcile.{kind}", keys_dir, name)
+        self.revision, self.credit, self.target, self.why = revision, credit, UP, ""
+        self.tasks = {}  # task: envelope, of what runs
+        self.lost = set()  # of these, the ones whose results are worth nothing
+        self.results = {}  # task: [envelope, payload, when to say it again], until ACK
+        self.thread.start()
+
+    def set_credit(self, credit, target=UP, why=""):
+        self._call(self._set_credit, credit, target, why)
+
+    def finish(self, key, outcome=OK, message="", retry_ms=0):
+        task = next(task for task, envelope in list(self.tasks.items()) if envelope["key"] == key)
+        self._call(self._finish, task, outcome, message, retry_ms)
+
+    def may_write(self):
+        """Whether a task may start a write."""
+        return self.lease_end is not None and now() < self.lease_end and not self.lost
+
+    def _set_credit(self, *load):
+        self.credit, self.target, self.why = load
+        self._ping()
+
+    def _finish(self, task, outcome, text, retry_ms):
+        envelope = self.tasks.pop(task, None)
+        if not envelope:
+            return  # finished twice
+        if task in self.lost:
+            self.lost.discard(task)
+            if not self.lost:
+                self._ping()  # credit is back
+            return
+        conditions = [{"type": "Ready", "status": "True" if outcome == OK else "False", "reason": "Test", "message": text}]
+        done = part(envelope, "service", "key", "uid", "gen", "epoch", "seq", "task", "attempt", "deleting")
+        self.results[task] = [{**done, "outcome": outcome, "retry_ms": retry_ms}, {"conditions": conditions} if text else None, 0]
+        self._say_results()
+
+    def _say_results(self):
+        if self.state != "UP":
+            return
+        for result in self.results.values():
+            done, payload, at = result
+            if now() >= at:
+                self._send(DONE, {name: value for name, value in done.items() if name not in ("attempt", "deleting")}, payload)
+                result[2] = now() + DONE_EVERY
+
+    def _tick(self):
+        self._give_up()
+        super()._tick()
+        self._say_results()
+
+    def _give_up(self):
+        """A lease that ended more than the grace ago: the bus has given its tasks to others, or will."""
+        if self.lease_end is not None and now() > self.lease_end + GRACE:
+            for task in self.tasks.keys() - self.lost:
+                self.lost.add(task)
+                self._tell("CANCEL", self.tasks[task]["key"])
+            self.results.clear()
+
+    def _hello(self):
+        return {"rev": self.revision, **self._load()}
+
+    def _load(self):
+        return {"credit": 0 if self.lost else self.credit, "state": self.target, "text": self.why if self.target == TARGET_DOWN else ""}
+
+    def _before_session(self):
+        self._give_up()
+
+    def _begin_session(self, welcome):
+        if self.lost:
+            self._ping()  # before SYNC end: HELLO may have said another credit
+        fields = ("service", "key", "uid", "gen", "epoch", "seq", "task", "attempt", "deleting")
+        for task in self.tasks.keys() - self.lost:
+            self._send(EVENT, {**part(self.tasks[task], *fields), "running": True})
+        for result in self.results.values():
+            self._send(EVENT, {**part(result[0], *fields, "outcome"), "running": True})
+            result[2] = 0
+        self._send(SYNC, {"state": END})
+        self._say_results()
+
+    def _session(self, kind, envelope, payload):
+        task, key = envelope["task"], envelope["key"]
+        if kind == TASK and task not in self.tasks:
+            self._task(task, envelope, payload)
+        elif kind == CANCEL and task in self.tasks:
+            self._tell("CANCEL", key)
+        elif kind == ACK and self.results.pop(task, None):
+            self._tell("CONFIRMED", key)
+
+    def _task(self, task, envelope, payload):
+        self.tasks[task] = envelope
+        try:
+            children = maps_of(payload, "children")
+        except Malformed as error:
+            self._finish(task, RETRY, f"digest: {error}", 0)
+            return
+        self._tell("TASK", *part(envelope, "key", "uid", "seq", "attempt").values(), len(children))
+
+    def _error(self, envelope):
+        super()._error(envelope)
+        self.results.pop(envelope["task"], None)  # it would be refused again
