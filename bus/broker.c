@@ -207,7 +207,6 @@ static void drop_acks(kfx_broker_t *self)
     for (size_t i = 0; i < self->ack_count; i++)
         free(self->acks[i].key);
     self->ack_count = 0;
-    self->handled = 0;
 }
 
 int kfx_broker_owe_ack(kfx_broker_t *self, const kfx_line_t *line, const kfx_envelope_t *event, kfx_error_t *err)
@@ -225,17 +224,24 @@ void kfx_broker_owe_none(kfx_broker_t *self)
     free(self->acks[--self->ack_count].key);
 }
 
+static bool send_ack(kfx_broker_t *self, const kfx_ack_t *ack)
+{
+    kfx_envelope_t env = {.epoch = ack->epoch, .seq = ack->seq};
+    kfx_copy(env.sender, sizeof(env.sender), self->instance);
+    kfx_copy(env.service, sizeof(env.service), kfx_queue_service(ack->line->queue));
+    kfx_copy(env.key, sizeof(env.key), ack->key);
+    return kfx_broker_send(self, self->watcher->id, self->watcher, KFX_ACK, &env, NULL, -1);
+}
+
+/* Those that the watcher has no room for stay: an EVENT without ACK would take a place of its window for ever. */
 static void send_acks(kfx_broker_t *self)
 {
-    for (size_t i = 0; self->watcher && i < self->ack_count; i++) {
-        const kfx_ack_t *ack = &self->acks[i];
-        kfx_envelope_t env = {.epoch = ack->epoch, .seq = ack->seq};
-        kfx_copy(env.sender, sizeof(env.sender), self->instance);
-        kfx_copy(env.service, sizeof(env.service), kfx_queue_service(ack->line->queue));
-        kfx_copy(env.key, sizeof(env.key), ack->key);
-        kfx_broker_send(self, self->watcher->id, self->watcher, KFX_ACK, &env, NULL, -1);
-    }
-    drop_acks(self);
+    size_t sent = 0;
+    while (self->watcher && sent < self->ack_count && send_ack(self, &self->acks[sent]))
+        free(self->acks[sent++].key);
+    self->ack_count -= sent;
+    memmove(self->acks, self->acks + sent, self->ack_count * sizeof(self->acks[0]));
+    self->handled = 0;
 }
 
 static int on_work(zloop_t *loop, zsock_t *reader, void *arg)
@@ -364,6 +370,7 @@ static int on_house(zloop_t *loop, int timer_id, void *arg)
     int64_t now = kfx_now_ms();
     kfx_health_beat();
     expire(self, now);
+    send_acks(self);
     turn(self);
     measure(self, now);
     show_stats(self, now);

@@ -71,8 +71,8 @@ void kfx_broker_end_session(kfx_broker_t *self, kfx_peer_t *peer, bool lost, int
 /* What the tap says of a message, whose four frames stay as they are. peer: at the other end, "" if not known. */
 zframe_t *kfx_broker_record(kfx_broker_t *self, bool out, zframe_t *id, const char *peer, const char *role,
                             int64_t latency_ms, zmsg_t *frames);
-/* ACKs are sent together, when the socket is empty or after KFX_ACK_MESSAGES. Until then the watcher cannot have seen
- * them, so one that sends more EVENTs than its window meanwhile has broken it: -1 with BUSY. */
+/* ACKs are sent together, when the socket is empty or after KFX_ACK_MESSAGES, or later. Until then the watcher cannot
+ * have seen them, so one that sends more EVENTs than its window meanwhile has broken it: -1 with BUSY. */
 int kfx_broker_owe_ack(kfx_broker_t *self, const kfx_line_t *line, const kfx_envelope_t *event, kfx_error_t *err);
 void kfx_broker_owe_none(kfx_broker_t *self); /* takes the last one back */
 /* Tells the watcher the state of the service where it changed. */

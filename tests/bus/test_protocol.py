@@ -311,6 +311,26 @@ class Refusals(Protocol):
                 pass
             self.assertEqual((got[0], got[1]["code"], got[1]["key"]), (kfx.ERROR, code, "cp1"))
 
+    def test_watcher_that_does_not_read_gets_each_ack_later(self):
+        """PONGs that it leaves lying fill all room on the way to it, so that no ACK can be sent."""
+        sock = self.raw()
+        sock.rcvhwm = 1
+        lease = self.hello(sock)[1]["lease"]
+        for seq in range(1, 40001):
+            sock.send_multipart(kfx.message(kfx.PING, {"lease": lease, "seq": seq}))
+        keys = {f"cp{i}" for i in range(20)}
+        for key in keys:
+            sock.send_multipart(kfx.message(kfx.EVENT, {"lease": lease, "key": key, "uid": "u", "seq": 1, "epoch": 1,
+                                                        "service": "reconcile.k8s"}))
+        self.site.metric("kubeflex_bus_messages_total", 1 + 40000 + len(keys))
+        pongs, acked = 0, set()
+        while acked != keys:
+            kind, env = self.answer(sock)
+            pongs += kind == kfx.PONG
+            if kind == kfx.ACK:
+                acked.add(env["key"])
+        self.assertLess(pongs, 40000)  # or there was room for all
+
     def test_roles_may_send_their_kinds_only(self):
         for role, folder, kinds in (("watcher", "watcher", (kfx.TASK, kfx.DONE, kfx.STATUS, kfx.WELCOME, kfx.ERROR)),
                                     ("storage", "storage", (kfx.ACK, kfx.TASK, kfx.CANCEL, kfx.PONG))):
