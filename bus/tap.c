@@ -95,11 +95,9 @@ bool kfx_tap_admits(kfx_tap_t *self, kfx_kind_t kind, int64_t now)
     return true;
 }
 
-uint32_t kfx_tap_left_out(kfx_tap_t *self)
+uint32_t kfx_tap_left_out(const kfx_tap_t *self)
 {
-    uint32_t count = self->left_out;
-    self->left_out = 0;
-    return count;
+    return self->left_out;
 }
 
 bool kfx_tap_stats_wanted(const kfx_tap_t *self)
@@ -112,7 +110,9 @@ void kfx_tap_publish(kfx_tap_t *self, kfx_kind_t kind, const kfx_envelope_t *env
     char topic[16 + KFX_SERVICE_SIZE + KFX_NAME_SIZE];
     int len = snprintf(topic, sizeof topic, "%s %s %s", kfx_kind_name(kind), env->service, env->key);
     zframe_t *frame = zframe_new(topic, (size_t)len);
-    if (!frame || zframe_send(&frame, self->xpub, ZFRAME_MORE) != 0 || zframe_send(record_p, self->xpub, 0) != 0)
+    if (frame && zframe_send(&frame, self->xpub, ZFRAME_MORE) == 0 && zframe_send(record_p, self->xpub, 0) == 0)
+        self->left_out = 0; /* the record says it */
+    else
         zframe_destroy(record_p);
     zframe_destroy(&frame);
 }

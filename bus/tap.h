@@ -19,8 +19,8 @@ kfx_tap_t *kfx_tap_new(zloop_t *loop, zsock_t **xpub_p);
 void kfx_tap_destroy(kfx_tap_t **self_p);
 /* Whether a message is shown; now as kfx_now_ms. To be followed by its record. NULL-safe. */
 bool kfx_tap_admits(kfx_tap_t *self, kfx_kind_t kind, int64_t now);
-/* For the next record: how many were wanted, but not admitted since the last call. */
-uint32_t kfx_tap_left_out(kfx_tap_t *self);
+/* For the next record: how many were wanted, but not admitted since one was published. */
+uint32_t kfx_tap_left_out(const kfx_tap_t *self);
 bool kfx_tap_stats_wanted(const kfx_tap_t *self); /* NULL-safe */
 /* Takes the record of a message (nulled). Lossy: a slow subscriber misses messages. */
 void kfx_tap_publish(kfx_tap_t *self, kfx_kind_t kind, const kfx_envelope_t *env, zframe_t **record_p);
