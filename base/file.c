@@ -116,6 +116,19 @@ static int fill(int fd, const void *data, size_t len, const struct stat *old, mo
     return fsync(fd);
 }
 
+int kfx_file_put_in_place(const char *from, const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    KFX_FREE char *dir = slash ? kfx_xasprintf("%.*s", (int)(slash - path) + 1, path) : kfx_xstrdup(".");
+    if (rename(from, path) < 0)
+        return -1;
+    /* The rename is done; that it survives a power cut is an extra not every file system offers. */
+    KFX_CLOSE int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd >= 0)
+        fsync(fd);
+    return 0;
+}
+
 static int replace(const char *target, const char *dir, const void *data, size_t len, const struct stat *old,
                    mode_t mode)
 {
@@ -123,17 +136,12 @@ static int replace(const char *target, const char *dir, const void *data, size_t
     KFX_CLOSE int fd = mkostemp(tmp, O_CLOEXEC);
     if (fd < 0)
         return -1;
-    if (fill(fd, data, len, old, mode) < 0 || rename(tmp, target) < 0) {
-        int number = errno;
-        unlink(tmp);
-        errno = number;
-        return -1;
-    }
-    /* The rename is done; that it survives a power cut is an extra not every file system offers. */
-    KFX_CLOSE int dir_fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (dir_fd >= 0)
-        fsync(dir_fd);
-    return 0;
+    if (fill(fd, data, len, old, mode) == 0 && kfx_file_put_in_place(tmp, target) == 0)
+        return 0;
+    int number = errno;
+    unlink(tmp);
+    errno = number;
+    return -1;
 }
 
 int kfx_file_write_atomic(const char *path, const void *data, size_t len, mode_t mode, kfx_error_t *err)

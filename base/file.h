@@ -15,6 +15,10 @@ char *kfx_file_read(const char *path, size_t max, size_t *len, kfx_error_t *err)
  * keeps its mode and owner; a new one gets mode. A symbolic link is followed, its target replaced. */
 int kfx_file_write_atomic(const char *path, const void *data, size_t len, mode_t mode, kfx_error_t *err);
 
+/* Gives a complete file, whose content is on the disk, its name in the same folder, and brings that to the disk, too.
+ * -1 with errno. */
+int kfx_file_put_in_place(const char *from, const char *path);
+
 /* Exclusive lock held while the descriptor is open (path is created, 0600). Waits up to timeout_ms.
  * The descriptor (close it to unlock), or -1: TIMEOUT names who might hold it. */
 int kfx_file_lock(const char *path, int timeout_ms, kfx_error_t *err);

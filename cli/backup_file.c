@@ -1,6 +1,7 @@
 /* cli/backup_file.c: see backup_file.h. */
 #include "cli/backup_file.h"
 
+#include "base/file.h"
 #include "base/json.h"
 #include "base/mem.h"
 
@@ -135,7 +136,7 @@ static int finish(kfx_backup_writer_t *self, kfx_error_t *err)
                    fsync(fileno(self->file)) == 0;
     if (!written)
         return kfx_error_set(err, KFX_E_UNAVAILABLE, "cannot write %s: %s", self->part, strerror(errno));
-    if (rename(self->part, self->path) != 0)
+    if (kfx_file_put_in_place(self->part, self->path) != 0)
         return kfx_error_set(err, KFX_E_UNAVAILABLE, "cannot write %s: %s", self->path, strerror(errno));
     free(KFX_STEAL(self->part));
     return 0;
