@@ -15,7 +15,6 @@
 #include <inttypes.h>
 #include <poll.h>
 #include <string.h>
-#include <strings.h>
 
 #define PODS_GONE_MS 90000
 #define PODS_MAX 16
@@ -84,7 +83,9 @@ static bool is_service(const char *host, char service[KFX_NAME_SIZE], char ns[KF
 /* Its pods' label selector, and the port that they listen on. */
 static char *service_target(job_t *self, const char *service, const char *ns, int *port, kfx_error_t *err)
 {
-    KFX_FREE char *path = kfx_xasprintf("/api/v1/namespaces/%s/services/%s", ns, service);
+    KFX_FREE char *space = kfx_kube_escape(ns); /* both are somebody's text */
+    KFX_FREE char *one = kfx_kube_escape(service);
+    KFX_FREE char *path = kfx_xasprintf("/api/v1/namespaces/%s/services/%s", space, one);
     KFX_JSON json_t *object = kfx_hosting_get(self->hosting.kube, path, err);
     if (!object)
         return NULL;
@@ -264,13 +265,9 @@ static int confirm(kfx_cli_t *cli, const char *name, kfx_error_t *err)
         return 0;
     if (!isatty(STDIN_FILENO))
         return kfx_error_set(err, KFX_E_INVALID, "this replaces all that control plane %s holds: say --force", name);
-    fprintf(cli->out.err, "This replaces all that control plane %s holds. Are you sure? (y/N) ", name);
-    fflush(cli->out.err);
-    char answer[16] = "";
-    if (fgets(answer, sizeof answer, stdin))
-        answer[strcspn(answer, "\r\n")] = '\0';
-    bool yes = strcasecmp(answer, "y") == 0 || strcasecmp(answer, "yes") == 0;
-    return yes ? 0 : kfx_error_set(err, KFX_E_CANCELED, "nothing was changed");
+    if (kfx_out_ask(&cli->out, "This replaces all that control plane %s holds. Are you sure?", name))
+        return 0;
+    return kfx_error_set(err, KFX_E_CANCELED, "nothing was changed");
 }
 
 static json_t *api_servers(job_t *self, kfx_error_t *err)
@@ -349,6 +346,7 @@ static bool any_ready(const json_t *pods)
     return false;
 }
 
+/* The new pods' names are not known, which kfx_wait needs. */
 static int await_server(job_t *self, kfx_error_t *err)
 {
     int64_t deadline = kfx_now_ms() + self->cli->opts.timeout_ms;

@@ -8,7 +8,6 @@
 #include "cli/print.h"
 
 #include <string.h>
-#include <strings.h>
 
 static const char *server_of(const kfx_kc_t *kc, const char *context)
 {
@@ -144,14 +143,8 @@ static int confirm(kfx_cli_t *cli, kfx_error_t *err)
     kfx_kc_release(&kc);
     if (!known || ours || cli->opts.force)
         return 1; /* an unknown one is the edit's to refuse */
-    fprintf(cli->out.err, "Context %s is not managed by kflex. Are you sure you want to delete this context? (y/N) ",
-            name);
-    fflush(cli->out.err);
-    char answer[16] = "";
-    if (!fgets(answer, sizeof answer, stdin))
-        return 0;
-    answer[strcspn(answer, "\r\n")] = '\0';
-    return strcasecmp(answer, "y") == 0 || strcasecmp(answer, "yes") == 0;
+    return kfx_out_ask(&cli->out, "Context %s is not managed by kflex. Are you sure you want to delete this context?",
+                       name);
 }
 
 int kfx_cmd_ctx_delete(kfx_cli_t *cli, kfx_error_t *err)

@@ -11,7 +11,6 @@
 #include "cli/wait.h"
 
 #include <string.h>
-#include <strings.h>
 
 typedef struct {
     kfx_cli_t *cli;
@@ -270,13 +269,7 @@ static bool confirm(kfx_cli_t *cli, const deletions_t *all)
             all->count == 1 ? "" : "s", all->count == 1 ? "it" : "them");
     for (size_t i = 0; i < all->count; i++)
         fprintf(cli->out.err, " %s", all->item[i]->name);
-    fprintf(cli->out.err, ". Are you sure? (y/N) ");
-    fflush(cli->out.err);
-    char answer[16] = "";
-    if (!fgets(answer, sizeof answer, stdin))
-        return false;
-    answer[strcspn(answer, "\r\n")] = '\0';
-    return strcasecmp(answer, "y") == 0 || strcasecmp(answer, "yes") == 0;
+    return kfx_out_ask(&cli->out, ". Are you sure?");
 }
 
 static int run(deletions_t *all, kfx_cli_t *cli, const kfx_hosting_t *hosting, kfx_error_t *err)

@@ -4,6 +4,7 @@
 
 #include <stdarg.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/ioctl.h>
 
 #define KFX_GREEN "\033[32m"
@@ -139,6 +140,21 @@ void kfx_out_note(kfx_out_t *out, const char *fmt, ...)
     va_end(args);
     kfx_out_spin_clear(out);
     fprintf(out->err, "%s\n", text);
+}
+
+bool kfx_out_ask(kfx_out_t *out, const char *fmt, ...)
+{
+    char answer[16] = "";
+    va_list args;
+    va_start(args, fmt);
+    vfprintf(out->err, fmt, args);
+    va_end(args);
+    fprintf(out->err, " (y/N) ");
+    fflush(out->err);
+    if (!fgets(answer, sizeof answer, stdin))
+        return false;
+    answer[strcspn(answer, "\r\n")] = '\0';
+    return strcasecmp(answer, "y") == 0 || strcasecmp(answer, "yes") == 0;
 }
 
 const char *kfx_age(char buf[KFX_AGE_SIZE], int64_t seconds)

@@ -34,6 +34,9 @@ void kfx_out_warn(kfx_out_t *out, const char *fmt, ...) KFX_PRINTF(2, 3);
 void kfx_out_error(kfx_out_t *out, const char *text);
 void kfx_out_note(kfx_out_t *out, const char *fmt, ...) KFX_PRINTF(2, 3);
 
+/* Asks "text (y/N) " on stderr: whether y or yes was answered on stdin. Waits for the answer. */
+bool kfx_out_ask(kfx_out_t *out, const char *fmt, ...) KFX_PRINTF(2, 3);
+
 /* Redraws the moving line with this text; nothing where it may not be shown. */
 void kfx_out_spin(kfx_out_t *out, int64_t since_ms, const char *fmt, ...) KFX_PRINTF(3, 4);
 void kfx_out_spin_clear(kfx_out_t *out);

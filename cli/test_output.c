@@ -67,6 +67,29 @@ static void test_colour_and_moving_line(void **state)
     free(text);
 }
 
+static void test_ask(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *answer;
+        bool yes;
+    } cases[] = {{"y\n", true},     {"YES\r\n", true}, {"yes", true},  {"n\n", false},
+                 {"yeah\n", false}, {"\n", false},     {" y\n", false}};
+    for (size_t i = 0; i < KFX_COUNT(cases); i++) {
+        char *text = NULL;
+        size_t size = 0;
+        kfx_out_t out = {.err = open_memstream(&text, &size)};
+        FILE *was = stdin;
+        stdin = fmemopen((void *)(uintptr_t)cases[i].answer, strlen(cases[i].answer), "r");
+        assert_int_equal(kfx_out_ask(&out, "All %d?", 3), cases[i].yes);
+        fclose(stdin);
+        stdin = was;
+        fclose(out.err);
+        assert_string_equal(text, "All 3? (y/N) ");
+        free(text);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -74,6 +97,7 @@ int main(void)
         cmocka_unit_test(test_clean),
         cmocka_unit_test(test_plain_in_a_pipe),
         cmocka_unit_test(test_colour_and_moving_line),
+        cmocka_unit_test(test_ask),
     };
     return cmocka_run_group_tests_name("cli-output", tests, NULL, NULL);
 }
