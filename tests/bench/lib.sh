@@ -64,6 +64,26 @@ credentials() {
   done
 }
 
+# plane_access PLANE: waits until a plane that is being made has an address and an administrator; prints the address, and leaves
+# the credentials in $WORK/plane.{crt,key,ca}.
+plane_access() {
+  local ip end
+  end=$(($(now_ms) + 60000))
+  until ip=$(k -n "$1-system" get service "$1" -o 'jsonpath={.spec.clusterIP}' 2>/dev/null) && [[ -n $ip ]] &&
+    k -n "$1-system" get secret admin-kubeconfig -o 'jsonpath={.data.kubeconfig}' 2>/dev/null | base64 -d >"$WORK/plane.kubeconfig" &&
+    [[ -s $WORK/plane.kubeconfig ]]; do
+    (($(now_ms) < end)) || die "plane $1 has no address or no kubeconfig after a minute"
+    sleep 0.1
+  done
+  credentials "$WORK/plane.kubeconfig" "$WORK/plane"
+  printf '%s\n' "$ip"
+}
+
+drop_plane() {
+  "$KFLEX" delete "$1" --timeout 120s >/dev/null 2>&1
+  k wait --for=delete "namespace/$1-system" --timeout=120s >/dev/null
+}
+
 bench_cleanup() {
   local rc=$? hook i
   trap - EXIT
